@@ -1,0 +1,16 @@
+"""The one exception that a user meets: a sentence, exit code 2, no traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something that the user can mend: its text names what is wrong, where it was looked for and what to do."""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+    """The error for a name that is not in `allowed`, with the nearest allowed name as a suggestion."""
+    choices = sorted(allowed)
+    near = get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}."
+    return UserError(f"there is no {kind} named {name!r}: {hint}")
