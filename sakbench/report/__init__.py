@@ -1,0 +1,1 @@
+"""What a person sees: tables in the terminal, plain lines on a pipe, JSON."""

@@ -1,0 +1,1 @@
+"""What a run is, which runs a table needs, and running them."""

@@ -1,0 +1,1 @@
+"""Training: one loop, its objectives, checkpoints and evaluation."""
