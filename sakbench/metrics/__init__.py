@@ -1,0 +1,10 @@
+"""Metrics as the paper reports them: each is a functional core and a thin class that accumulates its sums."""
+
+from sakbench.metrics.angular import MeanAngularError
+from sakbench.metrics.base import IGNORE, Metric
+from sakbench.metrics.boundary import ToleranceF
+from sakbench.metrics.maxf import MaxF
+from sakbench.metrics.miou import MeanIoU
+from sakbench.metrics.rmse import RMSE
+
+__all__ = ["IGNORE", "RMSE", "MaxF", "MeanAngularError", "MeanIoU", "Metric", "ToleranceF"]

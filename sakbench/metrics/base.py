@@ -1,0 +1,84 @@
+"""What every metric shares: the ignore value, the accumulating class, and counting without a Python loop."""
+
+from abc import ABC, abstractmethod
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sakbench.errors import UserError
+
+IGNORE = 255
+
+
+class Metric(ABC):
+    """Sums over pixels that `update` adds to, `merge` joins across processes and `compute` turns into the number.
+
+    The sums (int64 or float64) live where the predictions live, and `update` never waits for the device:
+    what is wrong with the pixels' values is therefore counted too, and told by `compute`.
+    """
+
+    def __init__(self, sums: Tensor):
+        self.sums = sums
+
+    @abstractmethod
+    def count(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The sums of one batch, of the shape of `self.sums`."""
+
+    @abstractmethod
+    def reduce(self, sums: Tensor) -> float:
+        """The metric of the whole, from its sums."""
+
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch; raises ValueError where the shapes do not match."""
+        if prediction.shape != target.shape:
+            raise ValueError(f"a prediction of shape {tuple(prediction.shape)} does not match {tuple(target.shape)}")
+        counts = self.count(prediction.detach(), target.to(prediction.device))
+        self.sums = self.sums.to(counts.device) + counts
+
+    def merge(self, other: Self) -> None:
+        """Add what another metric of the same kind and settings has seen; raises ValueError where it is not."""
+        if self._settings() != other._settings():
+            raise ValueError(f"cannot merge {other._settings()} into {self._settings()}")
+        self.sums = self.sums + other.sums.to(self.sums.device)
+
+    def compute(self) -> float:
+        """The metric of all that was seen; raises UserError where no pixel was valid or a value made no sense."""
+        return self.reduce(self.sums.cpu())
+
+    def _settings(self) -> tuple[str, dict[str, object]]:
+        return type(self).__name__, {name: value for name, value in vars(self).items() if name != "sums"}
+
+
+def histogram(cells: Tensor, counted: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A table of `shape`, int64: how often `cells` (flat indices) names each of its cells where `counted` is true."""
+    size = torch.Size(shape).numel()
+    # ignored pixels fall into one cell too many, which is dropped; index_add_ because bincount makes a GPU wait
+    places = torch.where(counted, cells, size).flatten()
+    table = torch.zeros(size + 1, dtype=torch.int64, device=places.device)
+    return table.index_add_(0, places, table.new_ones(()).expand_as(places))[:size].reshape(shape)
+
+
+def levels(probability: Tensor, thresholds: Tensor) -> Tensor:
+    """How many of the ascending thresholds each probability reaches (`>=`); one level more where it is not in 0..1."""
+    probability = probability.float().contiguous()
+    # in the prediction's own precision, so that a float32 0.35 reaches the threshold 0.35
+    reached = torch.bucketize(probability, thresholds.to(probability), right=True)
+    return torch.where((probability >= 0) & (probability <= 1), reached, len(thresholds) + 1)
+
+
+def at_least(counts: Tensor) -> Tensor:
+    """Counts per level (..., T + 1) turned into counts of what reaches each of the T thresholds (..., T)."""
+    return counts.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+
+
+def require_pixels(count: Tensor) -> None:
+    """Raise UserError where nothing was counted."""
+    if not count:
+        raise UserError(f"there is no valid pixel to evaluate: every target pixel is invalid or ignored ({IGNORE})")
+
+
+def forbid_pixels(count: Tensor, what: str) -> None:
+    """Raise UserError where pixels were counted that must not be."""
+    if count:
+        raise UserError(f"{int(count)} pixels cannot be evaluated: {what}")

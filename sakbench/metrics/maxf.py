@@ -1,0 +1,54 @@
+"""maxF: the best F-measure over thresholds, for saliency."""
+
+import torch
+from torch import Tensor
+
+from sakbench.metrics.base import IGNORE, Metric, at_least, forbid_pixels, histogram, levels, require_pixels
+
+THRESHOLDS = torch.arange(1, 20, dtype=torch.float64) / 20
+BETA_SQUARED = 0.3
+
+
+def level_counts(prediction: Tensor, target: Tensor) -> Tensor:
+    """Pixels by truth and by the number of thresholds that their probability reaches, int64 (3, 21).
+
+    Rows: truth 0, truth 1, truth out of range; columns: 0 to 19 thresholds, and probabilities out of range.
+    Pixels whose target is 255 are left out.
+    """
+    columns = len(THRESHOLDS) + 2
+    truth = torch.where((target == 0) | (target == 1), target.long(), 2)
+    return histogram(truth * columns + levels(prediction, THRESHOLDS), target != IGNORE, (3, columns))
+
+
+def max_f(counts: Tensor) -> float:
+    """maxF in percent, from pooled `level_counts`: thresholds 0.05 to 0.95, prediction >= threshold, beta^2 = 0.3.
+
+    Without a hit F is 0. Raises UserError for values out of range and where no pixel is valid.
+
+    >>> prediction, target = torch.tensor([0.9, 0.6, 0.2, 0.7]), torch.tensor([1, 1, 0, 255])
+    >>> max_f(level_counts(prediction, target))
+    100.0
+    """
+    forbid_pixels(counts[2].sum(), f"their saliency target is none of 0, 1 and {IGNORE}")
+    forbid_pixels(counts[:, -1].sum(), "their saliency prediction is not a probability from 0 to 1")
+    require_pixels(counts.sum())
+    background, salient = counts[:2, :-1].double()
+    hits, false_alarms = at_least(salient), at_least(background)
+    # (1 + b) P R / (b P + R) with P = hits / predicted and R = hits / salient
+    f = (1 + BETA_SQUARED) * hits / (BETA_SQUARED * salient.sum() + hits + false_alarms).clamp(min=BETA_SQUARED)
+    return 100 * f.max().item()
+
+
+class MaxF(Metric):
+    """Accumulates `level_counts` over foreground probabilities of any shape; computes `max_f` in percent."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.zeros(3, len(THRESHOLDS) + 2, dtype=torch.int64))
+
+    def count(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`level_counts` of a batch."""
+        return level_counts(prediction, target)
+
+    def reduce(self, sums: Tensor) -> float:
+        """`max_f` of the pooled counts."""
+        return max_f(sums)

@@ -1,0 +1,45 @@
+"""RMSE: the root mean squared error of depth."""
+
+import torch
+from torch import Tensor
+
+from sakbench.errors import UserError
+from sakbench.metrics.base import Metric, require_pixels
+
+FARTHEST = 80.0
+
+
+def squared_sums(prediction: Tensor, target: Tensor) -> Tensor:
+    """Sum of the squared errors in m^2 over the valid pixels (0 < depth < 80) and the number of these, float64 (2,)."""
+    valid = (target > 0) & (target < FARTHEST)
+    squares = torch.where(valid, (prediction.double() - target.double()) ** 2, 0)
+    return torch.stack([squares.sum(), valid.sum().double()])
+
+
+def root_mean_square(sums: Tensor) -> float:
+    """RMSE in metres, from pooled `squared_sums`.
+
+    Raises UserError for predictions that are not finite and where no pixel is valid.
+
+    >>> root_mean_square(squared_sums(torch.tensor([4.0, 5.0, 9.0]), torch.tensor([1.0, 2.0, 255.0])))
+    3.0
+    """
+    require_pixels(sums[1])
+    if not sums[0].isfinite():
+        raise UserError("the depth cannot be evaluated: a prediction is not finite")
+    return (sums[0] / sums[1]).sqrt().item()
+
+
+class RMSE(Metric):
+    """Accumulates `squared_sums` over depth maps in metres of any shape; computes `root_mean_square` in metres."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.zeros(2, dtype=torch.float64))
+
+    def count(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """`squared_sums` of a batch."""
+        return squared_sums(prediction, target)
+
+    def reduce(self, sums: Tensor) -> float:
+        """`root_mean_square` of the pooled sums."""
+        return root_mean_square(sums)

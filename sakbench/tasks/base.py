@@ -1,0 +1,55 @@
+"""What a task is, and what the losses share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sakbench.errors import UserError
+from sakbench.metrics import IGNORE, Metric
+from sakbench.tasks.names import TaskInfo
+
+__all__ = ["IGNORE", "Task", "check_classes", "flip", "mean_over", "require_same_size"]
+
+Map = Tensor | np.ndarray
+
+
+@dataclass(frozen=True)
+class Task(TaskInfo):
+    """A dense task: what its head puts out, how that is trained, decoded, measured and shown.
+
+    `loss` takes logits (B, channels, H, W) and a target and gives a scalar, not yet times `loss_weight`; `decode` turns
+    logits into what the metric takes; `flip` mirrors a target (..., H, W) left to right, as its image is mirrored;
+    `colours` turns one prediction or target into a picture, uint8 (H, W, 3).
+    """
+
+    channels: int
+    loss: Callable[[Tensor, Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    new_metric: Callable[[], Metric]
+    colours: Callable[[Map], np.ndarray]
+    flip: Callable[[Tensor], Tensor]
+
+
+def check_classes(name: str, classes: int) -> None:
+    """Raise UserError unless the labels of `classes` classes fit beside the ignore value in a byte."""
+    if not 2 <= classes < IGNORE:
+        raise UserError(f"task {name!r} takes from 2 to {IGNORE - 1} classes, background included, not {classes}.")
+
+
+def flip(target: Tensor) -> Tensor:
+    """A map (..., H, W) mirrored left to right, its values unchanged."""
+    return target.flip(-1)
+
+
+def mean_over(valid: Tensor, values: Tensor) -> Tensor:
+    """Sum of the values at valid pixels / number of these; 0, with a gradient of 0, where no pixel is valid."""
+    return torch.where(valid, values, 0).sum() / valid.sum().clamp(min=1)
+
+
+def require_same_size(logits: Tensor, target: Tensor) -> None:
+    """Raise ValueError where batch, height or width differ, which broadcasting would hide."""
+    if (len(logits), *logits.shape[-2:]) != (len(target), *target.shape[-2:]):
+        raise ValueError(f"logits of shape {tuple(logits.shape)} do not fit a target of shape {tuple(target.shape)}")

@@ -1,0 +1,54 @@
+"""Surface normals: unit vectors, x to the right, y up, z towards the camera."""
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sakbench.metrics import IGNORE, MeanAngularError
+from sakbench.metrics.angular import valid_normals
+from sakbench.tasks.base import Map, Task, mean_over, require_same_size
+from sakbench.tasks.colouring import IGNORED, as_array
+from sakbench.tasks.names import TASKS
+
+
+def make() -> Task:
+    """Normals, as three channels that are scaled to unit length."""
+    return Task(
+        **asdict(TASKS["normals"]),
+        channels=3,
+        loss=loss,
+        decode=decode,
+        new_metric=MeanAngularError,
+        colours=colours,
+        flip=flip,
+    )
+
+
+def loss(logits: Tensor, target: Tensor) -> Tensor:
+    """L1 distance of the normalised logits to the target, both (B, 3, H, W): sum over channels, mean over valid pixels.
+
+    Invalid are pixels whose target is 255 or of zero length.
+    """
+    require_same_size(logits, target)
+    return mean_over(valid_normals(target), (decode(logits) - target).abs().sum(1))
+
+
+def decode(logits: Tensor) -> Tensor:
+    """Unit vectors, float (B, 3, H, W)."""
+    return F.normalize(logits.float(), dim=1)
+
+
+def flip(target: Tensor) -> Tensor:
+    """Normals (..., 3, H, W) as a mirror shows them: places left to right, x negated; 255 stays 255."""
+    x, yz = target.flip(-1).split([1, 2], dim=-3)
+    return torch.cat([torch.where(x == IGNORE, x, -x), yz], dim=-3)
+
+
+def colours(normals: Map) -> np.ndarray:
+    """Normals (3, H, W) as the usual picture (n + 1) / 2, uint8 (H, W, 3); invalid pixels in the ignored colour."""
+    n = as_array(normals).transpose(1, 2, 0)
+    picture = np.rint(255 * (n.clip(-1, 1) + 1) / 2).astype(np.uint8)
+    return np.where((n == IGNORE).all(-1, keepdims=True), IGNORED, picture)
