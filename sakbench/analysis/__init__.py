@@ -1,0 +1,1 @@
+"""MTL gain, bias profile, similarity: numbers in, numbers out."""

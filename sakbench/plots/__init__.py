@@ -1,0 +1,1 @@
+"""Arrays in, matplotlib figures out; nothing here touches pyplot's global state."""
