@@ -1,0 +1,129 @@
+"""One table of all models, measured here and published, never without saying which is which."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sakbench.analysis.gain import row_gains
+from sakbench.analysis.profile import bias_profile
+from sakbench.analysis.verify import TASKS
+
+# The first of these that holds a model names it: the state of the art, then the study of biases, then successors.
+PUBLISHED = ("table5", "table6", "table13", "table14", "table15", "table16", "table12", "successors")
+# A run can stand in several tables (SAK is a row of its ablations too); the first of these to hold it names it.
+MEASURED = ("table7", "table12")
+SETTINGS = ("ST Full", "MT Full", "Freeze")
+
+COLUMNS = (
+    *("model", "setting", "source", "scale", "dataset", "backbone", "seeds", *TASKS),
+    *("delta_m", "delta_m_sd", "bias_mean", "bias_sd", "bias_ratio", "protocol", "reference"),
+)
+
+
+def leaderboard(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """Every model once per setting, data set and scale, best Δm first within each data set and source.
+
+    `measured` is the store's frame, `published` the frame of published numbers. Columns: model, setting (fine-tuning,
+    committee or module left out; empty for the usual), source (`measured` or `published`), scale, dataset, backbone,
+    seeds (missing for published numbers), one per task with its mean over seeds, delta_m and its standard deviation
+    over seeds, the bias profile's bias_mean (μ), bias_sd (σ) and bias_ratio (μ/σ) for frozen backbones, protocol,
+    reference (where the numbers are from). Only numbers of one scale and data set can be compared.
+    """
+    lines = [*_measured(measured, published), *_published(published)]
+    _add_profiles(lines, {**_directions(published), **_directions(measured)})
+    board = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"seeds": "Int64"})
+    return board.sort_values(
+        ["source", "scale", "dataset", "delta_m"], ascending=[True, True, True, False], kind="stable", ignore_index=True
+    )
+
+
+def _measured(frame: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, Any]]:
+    gains = {key: part["delta_m"] for key, part in row_gains(frame).groupby(["table", "row", "scale", "dataset"])}
+    names = {
+        (table, row): (model, group)
+        for table, row, model, group in published[["table", "row", "model", "group"]].itertuples(index=False)
+    }
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    by_preference = frame.assign(
+        preference=frame["table"].map({t: i for i, t in enumerate(MEASURED)}).fillna(len(MEASURED))
+    )
+    by_preference = by_preference.sort_values(["preference", "table", "position"], kind="stable")
+    for key, part in by_preference.groupby(["table", "row", "scale", "dataset"], sort=False):
+        table, row, scale, dataset = map(str, key)
+        part = part[part["task"].isin(TASKS)]
+        model, setting = names.get((table, row)) or _split(row)
+        gain = gains.get(key, pd.Series(dtype=float))
+        line = {
+            "model": model,
+            "setting": setting,
+            "source": "measured",
+            "scale": scale,
+            "dataset": dataset,
+            "backbone": "",
+            "seeds": part["seed"].nunique(),
+            **part.groupby("task")["value"].mean(),
+            "delta_m": gain.mean(),
+            "delta_m_sd": gain.std(),
+            "protocol": "; ".join(
+                sorted({f"{t} {p}" for t, p in zip(part["task"], part["protocol"], strict=True) if p})
+            ),
+            "reference": f"{table}, {row}",
+        }
+        lines.setdefault((scale, dataset, frozenset(part["run"])), line)
+    return list(lines.values())
+
+
+def _published(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for table in PUBLISHED:
+        selected = frame[frame["table"] == table]
+        for (_, dataset), part in selected.groupby(["row", "dataset"], sort=False):
+            numbers = dict(zip(part["task"], part["value"], strict=True))
+            values = {task: numbers[task] for task in TASKS if task in numbers}
+            first = part.iloc[0]
+            line = {
+                "model": first["model"],
+                "setting": first["group"],
+                "source": "published",
+                "scale": "paper",
+                "dataset": dataset,
+                "backbone": first["backbone"],
+                "seeds": pd.NA,
+                **values,
+                "delta_m": numbers.get("delta_m", np.nan),
+                "protocol": "as published",
+                "reference": first["source"],
+            }
+            # Table 12 repeats rows of Table 13 under other names: the same numbers are the same model.
+            lines.setdefault((dataset, *values.values()), line)
+    return list(lines.values())
+
+
+def _add_profiles(lines: list[dict[str, Any]], better: dict[str, bool]) -> None:
+    frozen = [line for line in lines if line["setting"] == "Freeze"]
+    place = ("source", "scale", "dataset")
+    vits = {tuple(line[name] for name in place): _values(line) for line in frozen if line["model"] == "ViT"}
+    for line in frozen:
+        vit = vits.get(tuple(line[name] for name in place), {})
+        values = _values(line)
+        if line["model"] != "ViT" and values.keys() == vit.keys():
+            profile = bias_profile(values, vit, better)
+            line |= {"bias_mean": profile.mean, "bias_sd": profile.sd, "bias_ratio": profile.ratio}
+
+
+def _values(line: dict[str, Any]) -> dict[str, float]:
+    return {task: line[task] for task in TASKS if task in line}
+
+
+def _split(row: str) -> tuple[str, str]:
+    """A row's model and setting; rows that the paper lacks are named as its Table 12 names rows."""
+    for setting in SETTINGS:
+        if row.endswith(f" {setting}"):
+            return row.removesuffix(f" {setting}"), setting
+    return row, ""
+
+
+def _directions(frame: pd.DataFrame) -> dict[str, bool]:
+    known = frame[frame["higher_is_better"].notna()]
+    return dict(zip(known["task"], known["higher_is_better"].astype(bool), strict=True))
