@@ -16,10 +16,11 @@ from sqlalchemy.pool import NullPool, StaticPool
 from sakbench.errors import UserError
 from sakbench.store import schema
 from sakbench.store.environment import environment
+from sakbench.store.jsonl import read_jsonl
 from sakbench.store.records import Measurement, RowRecord, RunRecord
 
+SUFFIXES = (".db", ".sqlite", ".sqlite3")
 BUSY_SECONDS = 60.0  # how long to wait for another process's transaction
-HOW_TO_FILL = "`sakbench run table7` makes one, and `--store results/mini.jsonl` reads the shipped results"
 
 RUN_COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "metrics")
 ROW_COLUMNS = ("table", "row", "position", "scale", "dataset", "seed", "baseline")
@@ -228,20 +229,49 @@ class Store:
                 schema.metadata.create_all(connection)
                 connection.execute(insert(schema.meta).values(key="schema", value=str(schema.VERSION)))
             elif "meta" not in existing or "runs" not in existing:
-                raise UserError(f"{self.location} is not a sakbench store: {HOW_TO_FILL}.")
+                raise UserError(f"{self.location} is not a sakbench store: choose another file with --store.")
             else:
-                check_version(
+                schema.check_version(
                     connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "schema")), self.location
                 )
 
 
-def open_sqlite(path: Path, *, write: bool) -> Store:
-    """The store in a SQLite file, which is made if it is missing and to be written.
+def open_store(location: str | Path, *, write: bool) -> Store:
+    """The store at a path: a SQLite file (`.db`, `.sqlite`, `.sqlite3`) or an export (`.jsonl`, for reading only).
 
-    Raises `UserError` for a file that is missing when reading, damaged, locked, not a store or of another version.
+    With `write`, a SQLite file that does not exist is made. Raises `UserError` for a path of another kind, a missing
+    file when reading, and a file that is damaged, locked, not a store or of another version.
     """
+    path = Path(location)
+    if "://" in str(location) or path.suffix not in (*SUFFIXES, ".jsonl"):
+        given = "a URL" if "://" in str(location) else path  # a URL may hold a password, so it is not repeated
+        raise UserError(f"{given} cannot be a store: give a path that ends in {', '.join(SUFFIXES)} or .jsonl.")
+    if path.suffix == ".jsonl" and write:
+        raise UserError(f"{path} is an export, for reading only: runs are stored in a file ending in .db.")
     if not write and not path.exists():
-        raise UserError(f"there is no store at {path}: {HOW_TO_FILL}.")
+        raise UserError(
+            f"there is no store at {path}: `sakbench run table7` makes one, "
+            "and `--store results/mini.jsonl` reads the results that come with sakbench."
+        )
+    return _open_export(path) if path.suffix == ".jsonl" else _open_sqlite(path, write=write)
+
+
+def _open_export(path: Path) -> Store:
+    def connect() -> sqlite3.Connection:
+        return _configured(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
+
+    records, rows = read_jsonl(path)
+    store = Store(create_engine("sqlite://", creator=connect, poolclass=StaticPool), str(path), writable=True)
+    store._prepare()
+    for record in records:
+        store.add(record)
+    for row in rows:
+        store.record_row(**vars(row))
+    store.writable = False
+    return store
+
+
+def _open_sqlite(path: Path, *, write: bool) -> Store:
     if write:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,26 +288,6 @@ def open_sqlite(path: Path, *, write: bool) -> Store:
     if write:
         _use_write_ahead_log(connect, str(path))
     return store
-
-
-def in_memory(location: str) -> Store:
-    """An empty store that lives in this process alone."""
-
-    def connect() -> sqlite3.Connection:
-        return _configured(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
-
-    store = Store(create_engine("sqlite://", creator=connect, poolclass=StaticPool), location, writable=True)
-    store._prepare()
-    return store
-
-
-def check_version(found: str | int | None, location: str) -> None:
-    """Raises `UserError` if a store's schema is not the one of this package."""
-    if str(found) != str(schema.VERSION):
-        raise UserError(
-            f"the store {location} has schema version {found}, this sakbench knows version {schema.VERSION}: "
-            "read it with the sakbench that wrote it, or write to a new file with --store."
-        )
 
 
 def _load(connection: Connection, run_id: str) -> RunRecord | None:

@@ -5,17 +5,17 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy.exc import SQLAlchemyError
+from typing import TYPE_CHECKING, Any
 
 from sakbench.errors import UserError
 from sakbench.store import schema
-from sakbench.store.database import HOW_TO_FILL, Store, check_version, in_memory
-from sakbench.store.records import Measurement, RunRecord
+from sakbench.store.records import Measurement, RowRecord, RunRecord
+
+if TYPE_CHECKING:
+    from sakbench.store.database import Store
 
 
-def export_jsonl(store: Store, path: str | Path) -> None:
+def export_jsonl(store: "Store", path: str | Path) -> None:
     """Writes all complete runs, one per line, then the rows that they fill.
 
     The same content gives the same bytes. The file appears whole or not at all. Raises `UserError` if it cannot be
@@ -31,51 +31,67 @@ def export_jsonl(store: Store, path: str | Path) -> None:
     text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(target)
+        _replace(target, text)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror}.") from error
 
 
-def read_jsonl(path: str | Path) -> Store:
-    """The store that `export_jsonl` wrote, in memory and for reading only.
+def read_jsonl(path: Path) -> tuple[list[RunRecord], list[RowRecord]]:
+    """The runs and rows that `export_jsonl` wrote.
 
-    Raises `UserError` for a file that is missing, of another version, or holds a line that is not an export's.
+    Raises `UserError` for a file that cannot be read, of another version, or with a line that is not an export's.
     """
-    source = Path(path)
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"there is no store at {source}: {HOW_TO_FILL}.") from None
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{source} cannot be read as a sakbench export ({error}).") from error
-    store = in_memory(str(source))
-    for number, line in enumerate(lines or [""], start=1):
+        raise UserError(f"{path} cannot be read as a sakbench export ({error}).") from error
+    if not lines:
+        raise UserError(f"{path} is empty or cut off: a sakbench export begins with its schema version.")
+    runs: dict[str, RunRecord] = {}
+    rows: list[RowRecord] = []
+    for number, line in enumerate(lines, start=1):
         try:
             content = json.loads(line)
-            if (number == 1) != (content["type"] == "schema"):
+            kind = content.pop("type")
+            if (number == 1) != (kind == "schema"):
                 raise ValueError("the first line, and no other, tells the schema version")
-            _take(store, content)
-        except (TypeError, ValueError, KeyError, SQLAlchemyError) as error:
-            raise UserError(f"line {number} of {source} is not a line of a sakbench export ({error}).") from error
-    store.writable = False
-    return store
+            if kind == "schema":
+                schema.check_version(content["version"], str(path))
+            elif kind == "run":
+                run = _run(content)
+                runs[run.id] = run
+            elif kind == "row":
+                rows.append(_row(content, runs))
+            else:
+                raise ValueError(f"no line is of type {kind!r}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"line {number} of {path} is not a line of a sakbench export ({error}).") from error
+    return list(runs.values()), rows
 
 
-def _take(store: Store, line: dict[str, Any]) -> None:
-    match line.pop("type"):
-        case "schema":
-            check_version(line["version"], store.location)
-        case "run":
-            measured = tuple(Measurement(**values) for values in line.pop("metrics"))
-            store.add(RunRecord(**line, metrics=measured))
-        case "row":
-            store.record_row(**line)
-        case other:
-            raise ValueError(f"there are no lines of type {other!r}")
+def _run(content: dict[str, Any]) -> RunRecord:
+    return RunRecord(**{**content, "metrics": tuple(Measurement(**values) for values in content["metrics"])})
+
+
+def _row(content: dict[str, Any], runs: dict[str, RunRecord]) -> RowRecord:
+    row = RowRecord(**content)
+    if missing := set(row.runs.values()) - set(runs):
+        raise ValueError(f"it names runs that the lines before lack: {', '.join(sorted(missing))}")
+    return row
+
+
+def _replace(target: Path, text: str) -> None:
+    """Writes a file so that whoever reads it sees the former content or the new one, whatever happens meanwhile."""
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
+    ) as file:
+        draft = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            draft.unlink()
+            raise
+    draft.chmod(0o644)
+    draft.replace(target)

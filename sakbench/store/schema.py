@@ -2,6 +2,8 @@
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table
 
+from sakbench.errors import UserError
+
 VERSION = 1
 
 metadata = MetaData()
@@ -57,3 +59,12 @@ entries = Table(
     Column("baseline", Boolean, nullable=False),
     Column("run", ForeignKey("runs.id"), nullable=False),
 )
+
+
+def check_version(found: object, location: str) -> None:
+    """Raises `UserError` if a store's schema is not the one of this package."""
+    if str(found) != str(VERSION):
+        raise UserError(
+            f"the store {location} has schema version {found}, this sakbench knows version {VERSION}: "
+            "read it with the sakbench that wrote it, or choose another file with --store."
+        )
