@@ -1,0 +1,21 @@
+"""The student (SAK), its parts, and the baselines it is compared with."""
+
+from sakbench.models.distillation import distillation_loss, level_loss, teacher_loss
+from sakbench.models.head import Head
+from sakbench.models.interpolation import bilinear
+from sakbench.models.parameters import parameter_count, set_trainable
+from sakbench.models.plain import PlainStudent
+from sakbench.models.sak import SAK, carry_over
+
+__all__ = [
+    "SAK",
+    "Head",
+    "PlainStudent",
+    "bilinear",
+    "carry_over",
+    "distillation_loss",
+    "level_loss",
+    "parameter_count",
+    "set_trainable",
+    "teacher_loss",
+]

@@ -1,0 +1,62 @@
+"""The task head of the paper (B.1): linears, interpolation to a quarter, concatenation, two convolutions."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sakbench.models.interpolation import bilinear, shifted_interpolation
+
+
+class Head(nn.Module):
+    """From four levels of `dim` channels to a task's logits.
+
+    Four Linear(C, C/4), bilinear to 1/4 of the image, concatenation, Conv 3x3, BatchNorm, GELU, Conv 1x1; the logits
+    are interpolated to the full size.
+
+    Interpolation commutes with channel mixing, so where it enlarges, the 3x3 convolution's nine taps are applied
+    before it, at the low resolution: same function, same parameters, a fraction of the work.
+    """
+
+    def __init__(self, dim: int, channels: int):
+        super().__init__()
+        self.linears = nn.ModuleList(nn.Linear(dim, dim // 4) for _ in range(4))
+        self.conv = nn.Conv2d(dim, dim, kernel_size=3, padding=1)
+        self.norm = nn.BatchNorm2d(dim)
+        self.classifier = nn.Conv2d(dim, channels, kernel_size=1)
+
+    def forward(self, maps: Sequence[Tensor], output_size: tuple[int, int]) -> Tensor:
+        """Four maps (B, C, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
+        quarter = (output_size[0] // 4, output_size[1] // 4)
+        reduced = [linear(level.permute(0, 2, 3, 1)) for linear, level in zip(self.linears, maps, strict=True)]
+        if _enlarges(reduced, quarter):
+            convolved = self._convolve_then_interpolate(torch.cat(reduced, dim=-1), quarter)
+        else:
+            convolved = self._interpolate_then_convolve(reduced, quarter)
+        return bilinear(self.classifier(F.gelu(self.norm(convolved))), output_size)
+
+    def _interpolate_then_convolve(self, reduced: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """The head as the paper writes it: four (B, h, w, C/4) to (B, C, H/4, W/4)."""
+        return self.conv(torch.cat([bilinear(level.permute(0, 3, 1, 2), size) for level in reduced], dim=1))
+
+    def _convolve_then_interpolate(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """The same map (B, C, H/4, W/4) from (B, h, w, C), with the taps applied at low resolution."""
+        batch, height, width, dim = features.shape
+        kernel = self.conv.weight.permute(1, 3, 2, 0).reshape(dim, -1)  # input x (column tap, row tap, output)
+        taps = features.flatten(0, 2) @ kernel
+        columns = shifted_interpolation(width, size[1], taps.dtype, taps.device)
+        wide = columns @ taps.view(batch * height, 3 * width, 3 * dim)
+        wide = wide.view(batch, height, size[1], 3, dim).transpose(2, 3)  # each row tap beside its row
+        rows = shifted_interpolation(height, size[0], taps.dtype, taps.device)
+        full = rows @ wide.reshape(batch, 3 * height, size[1] * dim)
+        return (full.view(batch, *size, dim) + self.conv.get_parameter("bias")).permute(0, 3, 1, 2)
+
+
+def _enlarges(levels: list[Tensor], size: tuple[int, int]) -> bool:
+    """Whether all levels (B, h, w, c) share one grid that interpolation to `size` at least doubles in area."""
+    grids = {tuple(level.shape[1:3]) for level in levels}
+    if len(grids) > 1:
+        return False
+    height, width = grids.pop()
+    return size[0] * size[1] >= 2 * height * width

@@ -1,0 +1,29 @@
+"""The baselines: an encoder and one head per task (single-task, multi-task; frozen, a probe)."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from sakbench.backbones.encoder import Encoder
+from sakbench.models.head import Head
+
+
+class PlainStudent(nn.Module):
+    """An encoder whose four levels go straight to the heads; `tasks` gives each task's number of channels."""
+
+    def __init__(self, encoder: Encoder, tasks: Mapping[str, int]):
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleDict({task: Head(encoder.dim, channels) for task, channels in tasks.items()})
+
+    def forward(self, images: Tensor, output_size: tuple[int, int] | None = None) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, by default the images' own."""
+        return self.predict(self.represent(images), output_size or (images.shape[2], images.shape[3]))
+
+    def represent(self, images: Tensor) -> list[Tensor]:
+        """The encoder's four maps (B, d, h, w): what a probe may keep, since its encoder does not change."""
+        return self.encoder(images)
+
+    def predict(self, maps: Sequence[Tensor], output_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Each task's logits (B, c, H, W) from the four maps."""
+        return {task: head(maps, output_size) for task, head in self.heads.items()}
