@@ -1,0 +1,306 @@
+"""Splits of rendered scenes: rendered once, in parallel, into memory-mapped files of the cache.
+
+A split lies in `<cache>/miniworld-<version>/<kind>-<split>-<count>/`: one .npy per array and manifest.json with its
+sizes and SHA-256 sums. It is written beside its place and renamed when complete. Loading compares the manifest and
+the files' sizes always, and the sums of all arrays below 256 MB; `Split.verify` reads everything. What does not
+agree is rendered again, with a warning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from sakbench.data.miniworld.captions import CAPTION_LENGTH, caption
+from sakbench.data.miniworld.geometry import Array
+from sakbench.data.miniworld.render import Bytes, Rendered, boundaries, object_areas, render
+from sakbench.data.miniworld.rooms import sample_nyud
+from sakbench.data.miniworld.scenes import KINDS, VERSION, Scene, sample_pascal
+from sakbench.errors import UserError, unknown
+
+SPLITS = ("pretrain", "distill", "train", "val", "test")
+TASKS = {
+    "pascal": ("semseg", "parsing", "saliency", "normals", "boundary"),
+    "nyud": ("semseg", "depth", "normals", "boundary"),
+}
+IMAGE_SIZE, LABEL_SIZE = 128, 64
+_CHUNK = 500
+_SUMMED_ON_LOAD = 256 * 2**20
+
+Progress = Callable[[int, int], None]
+Chunk = tuple[Path, int, str, int, int]
+
+
+def sample_scene(seed: int, index: int, kind: str = "pascal") -> Scene:
+    """Scene `index` of the stream `seed`; the same for the same VERSION everywhere."""
+    if kind not in KINDS:
+        raise unknown("kind of miniworld scenes", kind, KINDS)
+    return sample_pascal(seed, index) if kind == "pascal" else sample_nyud(seed, index)
+
+
+def split_seed(split: str) -> int:
+    """The seed whose scenes make up the split: one per split, so that splits are disjoint."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    return SPLITS.index(split)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Rendered scenes 0 .. n-1 of a split, memory-mapped and read-only.
+
+    images uint8 (n, 128, 128, 3); labels at 64 x 64: semseg, parsing, saliency, boundary, instance, part uint8
+    (n, 64, 64), normals int8 (n, 64, 64, 3) times 127, depth float16 (n, 64, 64) metres (parsing and saliency for
+    "pascal" only, depth for "nyud" only); captions int16 (n, 14) token ids, 0 = padding; dominant uint8 (n,), the class
+    of the object that shows most.
+    """
+
+    name: str
+    kind: str
+    images: Bytes
+    labels: dict[str, NDArray[np.generic]]
+    captions: NDArray[np.int16]
+    dominant: Bytes
+    checksum: str
+    folder: Path
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def verify(self) -> bool:
+        """Whether every byte on disk is what was rendered (reads everything)."""
+        return _trouble(self.folder, json.loads((self.folder / _MANIFEST).read_text()), every_byte=True) is None
+
+
+_MANIFEST = "manifest.json"
+
+
+def load_split(
+    split: str,
+    kind: str,
+    count: int,
+    *,
+    cache: Path | None = None,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> Split:
+    """The first `count` scenes of a split, from the cache or rendered into it by `workers` processes.
+
+    `progress(done, count)` is called while rendering. A split with more scenes begins with those of one with fewer.
+    Raises UserError for an unknown split or kind and for a cache that cannot be written.
+    """
+    seed = split_seed(split)
+    if kind not in KINDS:
+        raise unknown("kind of miniworld scenes", kind, KINDS)
+    if count < 1:
+        raise UserError(f"a split needs at least one scene, not {count}.")
+    folder = (cache or cache_folder()) / f"miniworld-{VERSION}" / f"{kind}-{split}-{count}"
+    manifest = _read_manifest(folder, split, kind, count)
+    if isinstance(manifest, str):
+        if folder.exists():
+            warnings.warn(f"{folder} is rendered again: {manifest}", stacklevel=2)
+        manifest = _render_split(folder, seed, split, kind, count, workers, progress)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in manifest["arrays"]}
+    images, captions, dominant = (arrays.pop(name) for name in ("images", "captions", "dominant"))
+    return Split(split, kind, images, arrays, captions, dominant, _checksum(manifest), folder)
+
+
+def cache_folder() -> Path:
+    """$SAKBENCH_CACHE, or the platform's cache folder."""
+    chosen = os.environ.get("SAKBENCH_CACHE")
+    return Path(chosen) if chosen else user_cache_path("sakbench")
+
+
+def _layout(kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Name, dtype and shape per scene of each array."""
+    grid = (LABEL_SIZE, LABEL_SIZE)
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
+        "images": ("uint8", (IMAGE_SIZE, IMAGE_SIZE, 3)),
+        "captions": ("int16", (CAPTION_LENGTH,)),
+        "dominant": ("uint8", ()),
+        "instance": ("uint8", grid),
+        "part": ("uint8", grid),
+    }
+    for task in TASKS[kind]:
+        layout[task] = {"normals": ("int8", (*grid, 3)), "depth": ("float16", grid)}.get(task, ("uint8", grid))
+    return layout
+
+
+def scene_arrays(scene: Scene, rendered: Rendered) -> dict[str, NDArray[np.generic]]:
+    """What a split stores of one scene rendered at 128 x 128."""
+    chosen = _majority(rendered.part)
+    labels = {
+        "semseg": rendered.semseg,
+        "parsing": rendered.parsing,
+        "saliency": rendered.saliency,
+        "instance": rendered.instance,
+        "part": rendered.part,
+        "depth": rendered.depth.astype(np.float16),
+    }
+    arrays: dict[str, NDArray[np.generic]] = {name: label[chosen] for name, label in labels.items()}
+    arrays["normals"] = np.rint(rendered.normals[:, *chosen] * np.float32(127)).astype(np.int8).transpose(1, 2, 0)
+    arrays["boundary"] = boundaries(rendered.region[chosen])
+    arrays["images"] = rendered.image
+    arrays["captions"] = caption(scene, rendered)
+    areas = object_areas(scene, rendered.instance)
+    main = int(areas.argmax())
+    arrays["dominant"] = np.array(scene.things[main - 1].label if areas[main] else 0, dtype=np.uint8)
+    return arrays
+
+
+def _majority(part: Bytes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns (h/2, w/2) of one pixel of each 2 x 2 block: one whose part is the most frequent there.
+
+    All labels are read from the same pixel, so that they agree with each other.
+    """
+    a, b, c, d = part[::2, ::2], part[::2, 1::2], part[1::2, ::2], part[1::2, 1::2]
+    first = (a == b) | (a == c) | (a == d)
+    which = np.where(first, 0, np.where((b == c) | (b == d), 1, np.where(c == d, 2, 0)))
+    rows = 2 * np.arange(a.shape[0])[:, None] + which // 2
+    columns = 2 * np.arange(a.shape[1])[None, :] + which % 2
+    return rows, columns
+
+
+def render_chunk(folder: Path, seed: int, kind: str, start: int, stop: int) -> int:
+    """Render scenes start .. stop-1 into the open arrays of a folder; how many they are."""
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _layout(kind)}
+    for index in range(start, stop):
+        scene = sample_scene(seed, index, kind)
+        rendered = scene_arrays(scene, render(scene, IMAGE_SIZE))
+        for name, array in arrays.items():
+            array[index] = rendered[name]
+    return stop - start
+
+
+def _render_split(
+    folder: Path, seed: int, split: str, kind: str, count: int, workers: int, progress: Progress | None
+) -> dict[str, dict[str, dict[str, int | str]]]:
+    """Render a whole split beside its place, then move it there; its manifest."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"the cache {folder.parent} cannot be written ({error}); set SAKBENCH_CACHE.") from error
+    try:
+        for name, (dtype, shape) in _layout(kind).items():
+            np.lib.format.open_memmap(fresh / f"{name}.npy", "w+", np.dtype(dtype), (count, *shape)).flush()
+        step = min(_CHUNK, -(-count // max(workers, 1)))
+        chunks = [(fresh, seed, kind, start, min(start + step, count)) for start in range(0, count, step)]
+        done = 0
+        for rendered in _run(chunks, workers):
+            done += rendered
+            if progress:
+                progress(done, count)
+        manifest = {"version": VERSION, "split": split, "kind": kind, "count": count, "arrays": _sums(fresh, kind)}
+        (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        if folder.exists():
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    return manifest  # type: ignore[return-value]
+
+
+def _run(chunks: Sequence[Chunk], workers: int) -> Iterable[int]:
+    """Render the chunks, in this process or in several, and report each one's size when it is done."""
+    if workers <= 1 or len(chunks) == 1:
+        for chunk in chunks:
+            yield render_chunk(*chunk)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(_render_apart, *chunk) for chunk in chunks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _render_apart(folder: Path, seed: int, kind: str, start: int, stop: int) -> int:
+    """`render_chunk` in a process of its own."""
+    arguments = [str(value) for value in (folder, seed, kind, start, stop)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "sakbench.data.miniworld.worker", *arguments]
+    subprocess.run(command, env=environment, check=True)
+    return stop - start
+
+
+def _sums(folder: Path, kind: str) -> dict[str, dict[str, int | str]]:
+    return {
+        name: {"bytes": (folder / f"{name}.npy").stat().st_size, "sha256": _digest(folder / f"{name}.npy")}
+        for name in _layout(kind)
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum(manifest: dict) -> str:
+    """A short name of the split's content: of its arrays' sums."""
+    sums = json.dumps({name: entry["sha256"] for name, entry in sorted(manifest["arrays"].items())})
+    return hashlib.sha256(sums.encode()).hexdigest()[:16]
+
+
+def _read_manifest(folder: Path, split: str, kind: str, count: int) -> dict | str:
+    """The manifest of a cached split, or what is wrong with it."""
+    path = folder / _MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        asked = {"version": VERSION, "split": split, "kind": kind, "count": count}
+        if {key: manifest[key] for key in asked} != asked or set(manifest["arrays"]) != set(_layout(kind)):
+            return "its manifest tells of another split."
+        return _trouble(folder, manifest, every_byte=False) or manifest
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"its manifest cannot be read ({error})."
+
+
+def _trouble(folder: Path, manifest: dict, *, every_byte: bool) -> str | None:
+    """What is wrong with the arrays of a cached split, if anything."""
+    for name, entry in manifest["arrays"].items():
+        path = folder / f"{name}.npy"
+        if not path.is_file():
+            return f"{path.name} is missing."
+        if path.stat().st_size != entry["bytes"]:
+            return f"{path.name} has {path.stat().st_size} bytes instead of {entry['bytes']}."
+        if (every_byte or entry["bytes"] <= _SUMMED_ON_LOAD) and _digest(path) != entry["sha256"]:
+            return f"{path.name} does not agree with its checksum."
+    return None
+
+
+def targets(split: Split, indices: Sequence[int] | NDArray[np.integer], tasks: Iterable[str]) -> dict[str, NDArray]:
+    """Targets of the given scenes, (b, 64, 64) each: semseg, parsing, saliency, boundary uint8; depth float32 metres;
+    normals float32 (b, 3, 64, 64) of unit length. Raises UserError for a task that the kind has not."""
+    answer: dict[str, NDArray] = {}
+    for task in tasks:
+        if task not in TASKS[split.kind]:
+            raise unknown(f"task of miniworld {split.kind}", task, TASKS[split.kind])
+        label = split.labels[task][indices]
+        if task == "normals":
+            vectors = np.moveaxis(label, -1, 1).astype(np.float32)
+            label = vectors / np.sqrt((vectors**2).sum(1, keepdims=True))
+        answer[task] = label.astype(np.float32) if task == "depth" else label
+    return answer
+
+
+def images64(split: Split, indices: Sequence[int] | NDArray[np.integer]) -> Array:
+    """The images (b, 64, 64, 3) at half the resolution: float32 means of 2 x 2 pixels, 0..255."""
+    full = split.images[indices].astype(np.uint16)
+    total = full[:, ::2, ::2] + full[:, ::2, 1::2] + full[:, 1::2, ::2] + full[:, 1::2, 1::2]
+    return total.astype(np.float32) / np.float32(4)

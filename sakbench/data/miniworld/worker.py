@@ -1,0 +1,14 @@
+"""Renders some scenes of a split into open arrays: `python -m sakbench.data.miniworld.worker FOLDER SEED KIND START STOP`.
+
+A program of its own, because a process that holds threads (PyTorch) or a GPU must not be forked, and spawning would
+need every calling script to guard its main module.
+"""
+
+import sys
+from pathlib import Path
+
+from sakbench.data.miniworld.splits import render_chunk
+
+if __name__ == "__main__":
+    folder, seed, kind, start, stop = sys.argv[1:]
+    render_chunk(Path(folder), int(seed), kind, int(start), int(stop))
