@@ -49,7 +49,7 @@ def level_counts(prediction: Tensor, target: Tensor, radius: float) -> Tensor:
     stray = valid & ~true & (target != 0)
     rows = torch.stack([reached, reached, near_predicted, reached])
     rows += columns * torch.arange(4, device=rows.device).reshape(4, 1, 1, 1)
-    return histogram(rows, torch.stack([valid, valid & near_true, true, stray]), (4, columns))
+    return histogram(rows, torch.stack([valid, near_true, true, stray]), (4, columns))
 
 
 def tolerance_f(counts: Tensor) -> float:

@@ -4,11 +4,10 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sakbench.metrics import IGNORE, MeanAngularError
-from sakbench.metrics.angular import valid_normals
+from sakbench.metrics.angular import unit, valid_normals
 from sakbench.tasks.base import Map, Task, mean_over, require_same_size
 from sakbench.tasks.colouring import IGNORED, as_array
 from sakbench.tasks.names import TASKS
@@ -38,7 +37,7 @@ def loss(logits: Tensor, target: Tensor) -> Tensor:
 
 def decode(logits: Tensor) -> Tensor:
     """Unit vectors, float (B, 3, H, W)."""
-    return F.normalize(logits.float(), dim=1)
+    return unit(logits)
 
 
 def flip(target: Tensor) -> Tensor:
