@@ -38,10 +38,9 @@ class Swell:
 
     def __call__(self, u: Array, v: Array) -> Array:
         """Relative rise (h, w) for u (1, w) and v (h, 1)."""
-        rise = np.float32(0)
-        for a, b, (p, q) in zip(self.across, self.along, self.phases, strict=True):
-            rise = rise + np.sin(u * a + p) * np.sin(v * b + q)
-        result: Array = rise * np.float32(self.height)
+        waves_u = np.sin(u * self.across[:, None] + self.phases[:, :1])
+        waves_v = np.sin(v * self.along + self.phases[:, 1])
+        result: Array = (np.float32(self.height) * waves_v) @ waves_u
         return result
 
 
@@ -167,7 +166,8 @@ class Backdrop:
     horizon: float = 0.0
 
     def depths(self, x: Array, y: Array) -> tuple[Array, NDArray[np.intp], list[Array]]:
-        """Depth (h, w) of what shows, the number of its sheet (h, w), and every sheet's own depth."""
+        """Depth (h, w) of what shows, the number of its sheet (h, w), and the depth (h, w) of every sheet; sheets
+        that run into each other have the depth of what shows."""
         each = [sheet.depth(x, y) for sheet in self.sheets]
         shown = each[0]
         number = np.zeros(shown.shape, dtype=np.intp)
@@ -181,10 +181,9 @@ class Backdrop:
                 # a smooth minimum; both surfaces bend towards each other near the crease
                 h = np.maximum(self.fillet - abs(shown - depth), 0) / np.float32(self.fillet)
                 shown = np.minimum(shown, depth) - h * h * np.float32(self.fillet / 4)
-                each[0] = each[i] = shown
             else:
                 shown = np.where(nearer, depth, shown)
-        return shown, number, each
+        return shown, number, [shown] * len(each) if self.fillet else each
 
     def depth_at(self, x: float, y: float) -> float:
         """Depth along one ray."""

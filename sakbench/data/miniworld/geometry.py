@@ -158,8 +158,9 @@ class Quadric:
 
     def corners(self) -> Vector:
         """Corners (3, 8) of the enclosing box."""
-        heights = np.linspace(self.low, self.high, 5)
-        reach = float(np.sqrt(self._squared_radius(heights).max()))
+        c0, c1, c2 = self.profile
+        widest = min(max(-c1 / (2 * c2), self.low), self.high) if c2 < 0 else self.low
+        reach = max(c0 + (c1 + c2 * y) * y for y in (self.low, widest, self.high)) ** 0.5
         box = _SIGNS * reach
         box[1] = np.where(_SIGNS[1] > 0, self.high, self.low)
         return self.frame.axes @ box + self.frame.centre[:, None]

@@ -43,8 +43,10 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
 
 def tint(rng: np.random.Generator, name: str, spread: float = 0.05) -> Rgb:
     """An RGB (3,) near the named colour of the palette."""
-    colour = np.array(PALETTE[name]) * rng.uniform(0.85, 1.08) + rng.uniform(-spread, spread, 3)
-    return np.clip(colour, 0.02, 1).astype(np.float32)
+    brightness = rng.uniform(0.85, 1.08)
+    shifts = rng.uniform(-spread, spread, 3).tolist()
+    channels = zip(PALETTE[name], shifts, strict=True)
+    return np.array([min(max(c * brightness + d, 0.02), 1.0) for c, d in channels], dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +176,14 @@ def paint(
 
 
 def _directions(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Three orthogonal directions: often upright, else turned at random."""
-    a, b, c = rng.uniform(-0.5, 0.5, 3) * (1.0 if rng.random() < 0.5 else 0.15)
-    skew = np.array([[0, -a, b], [a, 0, -c], [-b, c, 0]])
-    rotation = np.linalg.solve(np.eye(3) + skew, np.eye(3) - skew)  # Cayley: skew to rotation
-    return np.roll(rotation, int(rng.random() * 3), axis=0)
+    """Three orthogonal directions: often nearly upright, else turned at random."""
+    a, b, c = (rng.uniform(-0.5, 0.5, 3) * (1.0 if rng.random() < 0.5 else 0.15)).tolist()
+    # the rotation whose Rodrigues vector is (-c, -b, -a)
+    n = 1 + a * a + b * b + c * c
+    rows = [
+        [1 + c * c - a * a - b * b, 2 * (c * b + a), 2 * (c * a - b)],
+        [2 * (c * b - a), 1 + b * b - a * a - c * c, 2 * (a * b + c)],
+        [2 * (c * a + b), 2 * (a * b - c), 1 + a * a - b * b - c * c],
+    ]
+    first = int(rng.random() * 3)
+    return np.array([rows[-first], rows[1 - first], rows[2 - first]]) / n
