@@ -53,7 +53,8 @@ def info(name: str) -> BackboneInfo:
 
         return timm_info(name)
     if name not in BACKBONES:
-        raise unknown("backbone", name, BACKBONES)
+        tagged = [known for known in BACKBONES if known.startswith(f"{name}.")]
+        raise unknown("backbone", name, tagged or BACKBONES)
     return BACKBONES[name]
 
 

@@ -14,7 +14,8 @@ class Routers(nn.Module):
     """One router per task (Eq. 4): Linear(d, d/2), LayerNorm, GELU, Linear(d/2, 2(N+1)), mean over the patches.
 
     The first N+1 outputs are the gates' logits, the last N+1 give the standard deviation of their noise.
-    Noisy gates are for training: `noise="position"` draws anew at every patch, as the authors' code does, although the gates of evaluation are global; `noise="global"` draws it once per image, as the paper says.
+    Noisy gates are for training. `noise="position"` draws anew at every patch, as the authors' code does, although
+    the gates of evaluation are global; `noise="global"` draws once per image, as the paper says.
     """
 
     def __init__(self, tasks: int, experts: int, dim: int, noise: Noise = "position"):
