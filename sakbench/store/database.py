@@ -1,7 +1,9 @@
 """The results database: one SQLite file, written by many processes and read as one tidy frame."""
 
+import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
@@ -277,10 +279,18 @@ def _open_sqlite(path: Path, *, write: bool) -> Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"the folder {path.parent} of the store cannot be made: {error.strerror}.") from error
+        if path.exists() and not os.access(path, os.W_OK):
+            # SQLite would open it for reading and complain at the end of the first run.
+            raise _in_words(sqlite3.OperationalError("readonly"), str(path))
+
+    mode = "mode=rwc" if write else "mode=ro"
+    if not write and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        # Readers share a small file beside the database; in a folder that forbids it nobody writes either.
+        mode += "&immutable=1"
 
     def connect() -> sqlite3.Connection:
-        # A pool would hand one connection to forked workers; opening a file for each transaction costs a millisecond.
-        uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+        # One connection for each transaction: a pool would hand the same one to forked workers.
+        uri = f"{path.absolute().as_uri()}?{mode}"
         return _configured(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None))
 
     store = Store(create_engine("sqlite://", creator=connect, poolclass=NullPool), str(path), writable=write)
@@ -321,14 +331,19 @@ def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
     return connection
 
 
-def _use_write_ahead_log(connect: Any, location: str) -> None:
+def _use_write_ahead_log(connect: Callable[[], sqlite3.Connection], location: str) -> None:
     """Lets readers read while a process writes. The mode stays with the file."""
     connection = connect()
+    deadline = time.monotonic() + BUSY_SECONDS
     try:
-        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        raise _in_words(error, location) from error
+        while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait by itself here for the others that open a new store at the same moment.
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise _in_words(error, location) from error
+                time.sleep(0.01)
     finally:
         connection.close()
 

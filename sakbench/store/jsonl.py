@@ -82,16 +82,15 @@ def _row(content: dict[str, Any], runs: dict[str, RunRecord]) -> RowRecord:
 
 def _replace(target: Path, text: str) -> None:
     """Writes a file so that whoever reads it sees the former content or the new one, whatever happens meanwhile."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="\n", dir=target.parent, prefix=f".{target.name}.", delete=False
-    ) as file:
-        draft = Path(file.name)
-        try:
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        except OSError:
-            draft.unlink()
-            raise
-    draft.chmod(0o644)
-    draft.replace(target)
+        draft.chmod(0o644)
+        draft.replace(target)
+    except OSError:
+        draft.unlink()
+        raise
