@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from sakbench.errors import UserError
 
 
-def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the checkpoint of `step` (steps done) and drop the ones before it."""
+def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write the checkpoint after `step` steps and `seconds` of training, and drop the ones before it."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:08d}"
     draft = folder / f".draft-{os.getpid()}"
@@ -32,6 +32,7 @@ def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optim
         write_tensors(draft / "optimizer.safetensors", tensors)
         state = {
             "step": step,
+            "seconds": seconds,
             "optimizer": scalars,
             "sha256": {f.name: sha256(f) for f in sorted(draft.glob("*.safetensors"))},
         }
@@ -53,11 +54,11 @@ def save(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optim
             shutil.rmtree(old)
 
 
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load the newest checkpoint in `folder` into model and optimizer; returns the steps done, 0 if there is none."""
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Load the newest checkpoint in `folder`; returns its steps and seconds, zeros if there is none."""
     found = sorted(folder.glob("step-*"))
     if not found:
-        return 0
+        return 0, 0.0
     path = found[-1]
     try:
         state = json.loads((path / "state.json").read_text())
@@ -71,7 +72,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         raise UserError(
             f"the checkpoint {path} cannot be read ({reason}): delete {folder} to train this run again."
         ) from error
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -96,9 +97,7 @@ def sync(path: Path) -> None:
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """AdamW's state as named tensors (`index.name`) and its groups' plain values."""
-    tensors = {
-        f"{index}.{name}": value for index, slots in state["state"].items() for name, value in slots.items()
-    }
+    tensors = {f"{index}.{name}": value for index, slots in state["state"].items() for name, value in slots.items()}
     return tensors, {"param_groups": state["param_groups"]}
 
 

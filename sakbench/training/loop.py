@@ -41,8 +41,8 @@ def fit(
     checkpoints: Path | None = None,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Train the parameters of `objective` that require gradients, in place.
+) -> float:
+    """Train the parameters of `objective` that require gradients, in place; returns the seconds that it took.
 
     `objective(batch)` returns named loss terms, whose sum is minimised; it may define `after_step(step)` (an
     exponential moving average, say) and `parameter_groups()` (AdamW groups; an `lr_scale` there multiplies the
@@ -50,16 +50,17 @@ def fit(
     its step alone. Every step draws its random numbers from a stream of its own, made from `seed` and the step, so
     a run that goes on from `checkpoints` ends with the same weights as one that was never stopped.
 
-    Raises `UserError` when the loss is not finite, `Interrupted` when `stop()` became true.
+    The seconds include those before an interruption. Raises `UserError` when the loss is not finite, `Interrupted`
+    when `stop()` became true.
     """
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(
         _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
     )
-    start = checkpoint.restore(checkpoints, objective, optimizer) if checkpoints else 0
+    start, spent = checkpoint.restore(checkpoints, objective, optimizer) if checkpoints else (0, 0.0)
     model, optimizer = accelerator.prepare(objective, optimizer)
     model.train()
-    reported = saved = time.monotonic()
+    began = reported = saved = time.monotonic()
     finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
     stream = batches(start)
     for step in range(start, recipe.steps):
@@ -87,10 +88,11 @@ def fit(
         if checkpoints and (interrupted or done == recipe.steps or now - saved > _CHECKPOINT_SECONDS):
             saved = now
             _require_finite(finite, losses, done)
-            checkpoint.save(checkpoints, done, objective, optimizer.optimizer)
+            checkpoint.save(checkpoints, done, spent + now - began, objective, optimizer.optimizer)
         if interrupted and done < recipe.steps:
             raise Interrupted
     objective.eval()
+    return spent + time.monotonic() - began
 
 
 def _parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:

@@ -1,0 +1,158 @@
+"""The commands. This file parses, calls and prints; a command imports torch or pandas only when it is called."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from sakbench import __version__
+from sakbench.errors import UserError
+
+DEFAULT_STORE = Path("results/sakbench.db")
+INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the `sakbench` command. Exits with 0, with 2 after a `UserError`, with 130 after Ctrl-C."""
+    try:
+        options = _parser().parse_args(arguments)
+        code = options.call(options)
+    except UserError as error:
+        print(f"sakbench: {error}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    raise SystemExit(code)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints look like the program's other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. `{self.prog} --help` lists what there is.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sakbench", description="What is a vision foundation model good and bad at, and can a student keep it all?"
+    )
+    parser.add_argument("--version", action="version", version=f"sakbench {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="train and evaluate what a table of the paper needs, and print it")
+    run.add_argument(
+        "experiment", metavar="TABLE", help="table3, table4, table7 or table12 (`sakbench ls` tells about them)"
+    )
+    run.add_argument("--scale", default="mini", help="mini (default): rendered scenes and small models, no download")
+    run.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
+    run.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
+    _store_option(run)
+    _json_option(run)
+    run.set_defaults(call=_run)
+
+    show = commands.add_parser("show", help="print a stored table, or everything about one run")
+    show.add_argument("what", metavar="TABLE|RUN", help="table7, or the first digits of a run's id")
+    _store_option(show)
+    _json_option(show)
+    show.set_defaults(call=_show)
+
+    ls = commands.add_parser("ls", help="list the tables and the runs in the store")
+    _store_option(ls)
+    _json_option(ls)
+    ls.set_defaults(call=_ls)
+
+    export = commands.add_parser("export", help="write the store's content for other programs")
+    export.add_argument(
+        "what",
+        choices=("leaderboard", "results"),
+        help="leaderboard: measured and published rows; results: everything, as JSON lines",
+    )
+    form = export.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="comma-separated values (the leaderboard's default)")
+    _json_option(form)
+    export.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    _store_option(export)
+    export.set_defaults(call=_export)
+
+    verify = commands.add_parser("verify", help="recompute every Δm and μ/σ that the paper prints")
+    _json_option(verify)
+    verify.set_defaults(call=_verify)
+
+    pretrain = commands.add_parser("pretrain", help="train mini's teachers anew (about two hours of one core)")
+    pretrain.add_argument("names", nargs="*", metavar="BACKBONE", help="which (default: all), e.g. mini_vit_b.clip")
+    pretrain.add_argument(
+        "--output",
+        type=Path,
+        default=Path("weights"),
+        metavar="DIR",
+        help="where the weights and cards go (default: weights)",
+    )
+    pretrain.set_defaults(call=_pretrain)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def _store_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=DEFAULT_STORE,
+        metavar="FILE",
+        help=f"results database (default {DEFAULT_STORE}); a .jsonl export can be read",
+    )
+
+
+def _json_option(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sakbench.report.commands import run
+
+    return run(options.experiment, options.scale, options.seeds, options.jobs, options.store, as_json=options.json)
+
+
+def _show(options: argparse.Namespace) -> int:
+    from sakbench.report.commands import show
+
+    show(options.what, options.store, as_json=options.json)
+    return 0
+
+
+def _ls(options: argparse.Namespace) -> int:
+    from sakbench.report.commands import ls
+
+    ls(options.store, as_json=options.json)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sakbench.report.commands import export
+
+    export(options.what, options.store, options.output, as_json=options.json)
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from sakbench.report.commands import verify
+
+    verify(as_json=options.json)
+    return 0
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    from sakbench.report.commands import pretrain
+
+    pretrain(options.names, options.output)
+    return 0

@@ -1,0 +1,139 @@
+"""The runs that the paper's tables are made of, and what a table is."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from sakbench import backbones
+from sakbench.data.miniworld import VERSION
+from sakbench.runs.scales import Scale
+from sakbench.runs.spec import RunSpec
+from sakbench.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. Its runs give one number per task between them."""
+
+    name: str
+    runs: tuple[RunSpec, ...]
+    published: tuple[str, str] | None = None  # (table, row) of the paper's numbers
+    note: bool = False  # not a row of the paper: shown below the table
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table of the paper. `baseline` names the row of single-task runs that its Δm is taken against."""
+
+    name: str
+    title: str
+    build: Callable[[Scale, int], list[Row]]  # of a scale and a seed
+    baseline: str = "Single-task baseline"
+    extras: tuple[str, ...] = ()  # quantities shown beside the tasks
+    profile: bool = False  # whether frozen rows get a bias profile
+
+
+def single_task(scale: Scale, seed: int, task: str, backbone: str | None = None) -> RunSpec:
+    """A whole model of its own for one task: what Δm is measured against."""
+    return _tasks_run(scale, seed, backbone or scale.vit, tasks=(task,))
+
+
+def multi_task(scale: Scale, seed: int, backbone: str | None = None) -> RunSpec:
+    """One shared backbone and a head per task, all trained together."""
+    return _tasks_run(scale, seed, backbone or scale.vit)
+
+
+def probe(scale: Scale, seed: int, backbone: str) -> RunSpec:
+    """Heads trained on a frozen backbone."""
+    return _tasks_run(scale, seed, backbone, frozen=True, recipe=scale.probe)
+
+
+def stage1(scale: Scale, seed: int, teachers: Iterable[str], *, adapter_paths: bool = True) -> RunSpec:
+    """Distillation of a committee into a student, on unlabelled images."""
+    return RunSpec(
+        kind="distill",
+        scale=scale.name,
+        dataset=scale.dataset,
+        backbone=scale.vit,
+        recipe=scale.distill,
+        seed=seed,
+        train_images=scale.distill_images,
+        test_split="test",
+        test_images=scale.test_images,
+        inputs=_inputs(scale.vit, *(scale.teachers[t] for t in teachers)),
+        teachers=tuple(teachers),
+        adapter_paths=adapter_paths,
+        routers=adapter_paths,  # stage 1 has none yet; the same for students that will go without
+    )
+
+
+def sak(
+    scale: Scale,
+    seed: int,
+    teachers: Iterable[str],
+    *,
+    distilled: bool = True,
+    gamma: float | None = None,
+    adapter_paths: bool = True,
+    routers: bool = True,
+    frozen: bool = False,
+) -> RunSpec:
+    """A student of `teachers` through stage 1 (unless not `distilled`) and stage 2."""
+    teachers = tuple(teachers)
+    return _tasks_run(
+        scale,
+        seed,
+        scale.vit,
+        recipe=scale.probe if frozen else scale.tune,
+        teachers=teachers,
+        adapter_paths=adapter_paths,
+        routers=routers,
+        frozen=frozen,
+        # A frozen student's representations cannot change, so a distillation loss would train nothing.
+        gamma=0.0 if frozen else scale.gamma if gamma is None else gamma,
+        start=stage1(scale, seed, teachers, adapter_paths=adapter_paths) if distilled else None,
+    )
+
+
+def longer(run: RunSpec, factor: float) -> RunSpec:
+    """The same run with `factor` times as many steps."""
+    return replace(run, recipe=replace(run.recipe, steps=round(run.recipe.steps * factor)))
+
+
+def _tasks_run(
+    scale: Scale,
+    seed: int,
+    backbone: str,
+    *,
+    tasks: tuple[str, ...] | None = None,
+    recipe: Recipe | None = None,
+    teachers: tuple[str, ...] = (),
+    adapter_paths: bool = True,
+    routers: bool = True,
+    frozen: bool = False,
+    gamma: float = 0.0,
+    start: RunSpec | None = None,
+) -> RunSpec:
+    return RunSpec(
+        kind="tasks",
+        scale=scale.name,
+        dataset=scale.dataset,
+        backbone=backbone,
+        recipe=recipe or scale.tune,
+        seed=seed,
+        train_images=scale.train_images,
+        test_split="test",
+        test_images=scale.test_images,
+        inputs=_inputs(backbone, *(scale.teachers[t] for t in teachers)),
+        teachers=teachers,
+        adapter_paths=adapter_paths,
+        routers=routers,
+        tasks=tasks or scale.tasks,
+        frozen=frozen,
+        gamma=gamma,
+        start=start,
+    )
+
+
+def _inputs(*names: str) -> tuple[str, ...]:
+    weights = (f"{name} {backbones.weights_digest(name)}" for name in names)
+    return (f"miniworld {VERSION}", *weights)

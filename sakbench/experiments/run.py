@@ -1,0 +1,147 @@
+"""Running an experiment: plan what the store lacks, prepare the data, do the jobs, fill the table's rows."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sakbench import data
+from sakbench.errors import UserError
+from sakbench.experiments.rows import Experiment, Row
+from sakbench.runs.executor import Display, LocalExecutor
+from sakbench.runs.jobs import Bank, Job, jobs
+from sakbench.runs.plan import label, plan
+from sakbench.runs.scales import Scale
+from sakbench.runs.spec import RunSpec
+from sakbench.store.database import Store
+from sakbench.store.records import Measurement
+
+Watch = Callable[[list[Job]], AbstractContextManager[Display]]
+Rendering = Callable[[str, int, int], None]  # a split, its scenes done, their number
+
+
+def planned(experiment: Experiment, scale: Scale, seeds: range, store: Store, folder: Path) -> list[Job]:
+    """What is left to do: runs that the store lacks, and the features that they read."""
+    specs = [spec for seed in seeds for row in experiment.build(scale, seed) for spec in row.runs]
+    missing = plan(
+        specs,
+        is_stored=lambda run: store.find(run) is not None,
+        has_weights=lambda run: (folder / run / "model.safetensors").exists(),
+    )
+    return jobs(missing)
+
+
+def run(
+    experiment: Experiment,
+    scale: Scale,
+    seeds: range,
+    store: Store,
+    folder: Path,
+    *,
+    processes: int,
+    watch: Watch,
+    rendering: Rendering,
+) -> None:
+    """Do what is left of `experiment`, store every run as it ends, and fill the rows that are complete.
+
+    Raises `UserError` when a run fails and `Interruption` on Ctrl-C; what is finished is in the store either way.
+    """
+    todo = planned(experiment, scale, seeds, store, folder)
+    try:
+        if todo:
+            _render(todo, processes, rendering)
+            with watch(todo) as display:
+                LocalExecutor(processes, folder).run(todo, display, lambda job, result: _keep(store, job, result))
+    finally:
+        for seed in seeds:
+            _fill_rows(experiment, scale, seed, store)
+
+
+@contextmanager
+def only_writer(store: Path) -> Iterator[None]:
+    """Keep a second command from training into the same store. Raises `UserError` when there is one already."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(store.with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"another sakbench is training into {store}: wait for it, or choose another file with --store."
+        ) from None
+
+
+def _render(todo: list[Job], processes: int, rendering: Rendering) -> None:
+    needed: dict[tuple[str, str], int] = {}
+    for job in todo:
+        for dataset, split, count in _splits(job.work):
+            needed[dataset, split] = max(count, needed.get((dataset, split), 0))
+    for (dataset, split), count in needed.items():
+
+        def progress(done: int, total: int, split: str = split) -> None:
+            rendering(split, done, total)
+
+        data.load(dataset, split, count, workers=processes, progress=progress)
+
+
+def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
+    if isinstance(work, Bank):
+        return [(work.dataset, work.split, work.count)]
+    learned = "distill" if work.kind == "distill" else "train"
+    return [(work.dataset, learned, work.train_images), (work.dataset, work.test_split, work.test_images)]
+
+
+def _keep(store: Store, job: Job, result: dict[str, Any]) -> None:
+    spec = job.work
+    if isinstance(spec, Bank):
+        return
+    record = store.begin(
+        spec.id,
+        spec.to_dict(),
+        kind=spec.kind,
+        label=label(spec),
+        seed=spec.seed,
+        scale=spec.scale,
+        dataset=spec.dataset,
+    )
+    store.finish(
+        replace(
+            record,
+            started=result["started"],
+            duration_s=result["seconds"],
+            peak_memory_mb=result["peak_memory_mb"],
+            checkpoint=result["checkpoint"],
+            notes=result["notes"],
+            metrics=tuple(Measurement(**metric) for metric in result["metrics"]),
+        )
+    )
+
+
+def _fill_rows(experiment: Experiment, scale: Scale, seed: int, store: Store) -> None:
+    for position, row in enumerate(experiment.build(scale, seed)):
+        found = _numbers(row, (*scale.tasks, *experiment.extras), store)
+        if found is not None:
+            store.record_row(
+                experiment.name,
+                row.name,
+                position=position,
+                scale=scale.name,
+                dataset=scale.dataset,
+                seed=seed,
+                runs=found,
+                baseline=row.name == experiment.baseline,
+            )
+
+
+def _numbers(row: Row, quantities: tuple[str, ...], store: Store) -> dict[str, str] | None:
+    """Which run of the row gives which quantity; None while one of its runs is not in the store."""
+    found = {}
+    for spec in row.runs:
+        record = store.find(spec.id)
+        if record is None:
+            return None
+        found.update({m.task: record.id for m in record.metrics if m.task in quantities})
+    return found

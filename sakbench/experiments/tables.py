@@ -1,0 +1,91 @@
+"""The paper's tables as data. A new table is one function and one entry of `EXPERIMENTS`."""
+
+from sakbench.errors import unknown
+from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task
+from sakbench.runs.scales import Scale
+
+TRIO = ("DINOv2", "CLIP", "SAM")
+COMMITTEES = (("DINOv2",), ("CLIP",), ("SAM",), ("DINOv2", "CLIP"), TRIO)
+
+# How many times longer the multi-task baseline trains to have had the compute of SAK's two stages together
+# (forward and backward passes of the student and its distillation; `benchmarks/compute.py` measures it).
+SAK_COMPUTE = 2.5
+
+
+def _baselines(scale: Scale, seed: int) -> list[Row]:
+    return [
+        Row(
+            "Single-task baseline", tuple(single_task(scale, seed, t) for t in scale.tasks), ("table12", "ViT ST Full")
+        ),
+        Row("Multi-task baseline", (multi_task(scale, seed),), ("table7", "Multi-task baseline")),
+    ]
+
+
+def table7(scale: Scale, seed: int) -> list[Row]:
+    """Committees of teachers."""
+    students = [Row("+".join(c), (sak(scale, seed, c),), ("table7", "+".join(c))) for c in COMMITTEES]
+    fair = Row("Multi-task, SAK's compute", (longer(multi_task(scale, seed), SAK_COMPUTE),), note=True)
+    return [*_baselines(scale, seed), *students, fair]
+
+
+def table3(scale: Scale, seed: int) -> list[Row]:
+    """Modules: adapter paths (TSAP) and routers (MoR)."""
+    variants = {
+        "no TSAP, no MoR": sak(scale, seed, TRIO, adapter_paths=False, routers=False),
+        "TSAP, no MoR": sak(scale, seed, TRIO, routers=False),
+        "TSAP, MoR": sak(scale, seed, TRIO),
+    }
+    return [_baselines(scale, seed)[0], *(Row(n, (run,), ("table3", n)) for n, run in variants.items())]
+
+
+def table4(scale: Scale, seed: int) -> list[Row]:
+    """Training stages."""
+    variants = {
+        "task": multi_task(scale, seed),
+        "distill+task": sak(scale, seed, TRIO, distilled=False),
+        "stage 1, task": sak(scale, seed, TRIO, gamma=0.0),
+        "stage 1, distill+task": sak(scale, seed, TRIO),
+    }
+    return [_baselines(scale, seed)[0], *(Row(n, (run,), ("table4", n)) for n, run in variants.items())]
+
+
+def table12(scale: Scale, seed: int) -> list[Row]:
+    """Frozen, multi-task and single-task rows of every model, and the bias profile of the frozen ones."""
+    rows = []
+    for model, backbone in {"ViT": scale.vit, **scale.teachers}.items():
+        alone = tuple(single_task(scale, seed, task, backbone) for task in scale.tasks)
+        rows += [
+            Row(f"{model} ST Full", alone, ("table12", f"{model} ST Full")),
+            Row(f"{model} MT Full", (multi_task(scale, seed, backbone),), ("table12", f"{model} MT Full")),
+            Row(f"{model} Freeze", (probe(scale, seed, backbone),), ("table12", f"{model} Freeze")),
+        ]
+    return [
+        *rows,
+        Row("SAK MT Full", (sak(scale, seed, TRIO),), ("table12", "SAK MT Full")),
+        Row("SAK Freeze", (sak(scale, seed, TRIO, frozen=True),), ("table12", "SAK Freeze")),
+        Row("random weights at SAM's resolution Freeze", (probe(scale, seed, scale.control),), note=True),
+    ]
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment("table3", "Table 3 · SAK without its modules", table3, extras=("rep_sim",)),
+        Experiment("table4", "Table 4 · SAK without its training stages", table4),
+        Experiment("table7", "Table 7 · SAK with different committees of teachers", table7),
+        Experiment(
+            "table12",
+            "Table 12 · frozen, multi-task and single-task, and the bias profile",
+            table12,
+            baseline="ViT ST Full",
+            profile=True,
+        ),
+    )
+}
+
+
+def get(name: str) -> Experiment:
+    """The experiment of that name. Raises `UserError` if there is none."""
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    return EXPERIMENTS[name]

@@ -1,0 +1,144 @@
+"""From the store's frame to the lines of a table: means and spreads over seeds, Δm, the published numbers beside."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from sakbench.analysis.gain import row_gains
+from sakbench.analysis.profile import bias_profile
+from sakbench.errors import UserError
+from sakbench.experiments.rows import Experiment
+from sakbench.runs.scales import get as get_scale
+from sakbench.tasks.names import TASKS
+
+VIT_FREEZE = "ViT Freeze"  # the bias profile's reference
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number over seeds; `spread` is the sample standard deviation, None with one seed."""
+
+    mean: float
+    spread: float | None
+
+    @classmethod
+    def of(cls, values: "pd.Series[float]") -> "Measure":
+        """Mean and spread of the seeds' values."""
+        return cls(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else None)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of a table: measured and published."""
+
+    row: str
+    seeds: list[int]
+    runs: list[str]
+    measured: dict[str, Measure]
+    delta_m: Measure | None
+    published: dict[str, float]
+    note: bool = False
+    profile: dict[str, Measure] = field(default_factory=dict)  # μ, σ and μ/σ where the row is a frozen model
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A table, ready to be shown."""
+
+    experiment: Experiment
+    scale: str
+    dataset: str
+    seeds: list[int]
+    higher_is_better: dict[str, bool]
+    metrics: dict[str, str]  # task -> "mIoU %"
+    lines: list[Line]
+    protocols: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: `rows` with row, seeds, runs, measured, spread, delta_m and published."""
+        return {
+            "table": self.experiment.name,
+            "scale": self.scale,
+            "dataset": self.dataset,
+            "protocols": self.protocols,
+            "rows": [_line_json(line) for line in self.lines],
+        }
+
+
+def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFrame) -> Summary:
+    """The table of `experiment` from the store's tidy frame and the published one.
+
+    Raises `UserError` when the store holds none of its rows.
+    """
+    frame = frame[frame["table"] == experiment.name]
+    if frame.empty:
+        raise UserError(f"the store holds nothing of {experiment.name}: `sakbench run {experiment.name}` fills it.")
+    scale = str(frame["scale"].iloc[0])
+    definition = {row.name: row for row in experiment.build(get_scale(scale), 0)}
+    higher = frame.groupby("task")["higher_is_better"].first().astype(bool).to_dict()
+    gains = row_gains(frame).groupby("row")["delta_m"]
+    delta_m = {str(row): Measure.of(values) for row, values in gains}
+    profiles = _profiles(frame, higher) if experiment.profile else {}
+    lines = []
+    for name, rows in frame.sort_values("position").groupby("row", sort=False):
+        row = definition.get(str(name))
+        lines.append(
+            Line(
+                row=str(name),
+                seeds=sorted(int(seed) for seed in rows["seed"].unique()),
+                runs=sorted(set(rows["run"])),
+                measured={str(task): Measure.of(group["value"]) for task, group in rows.groupby("task")},
+                delta_m=delta_m.get(str(name)),
+                published=_published(published, row.published) if row and row.published else {},
+                note=row is None or row.note,
+                profile=profiles.get(str(name), {}),
+            )
+        )
+    units = frame.groupby("task")[["metric", "unit"]].first()
+    return Summary(
+        experiment=experiment,
+        scale=scale,
+        dataset=str(frame["dataset"].iloc[0]),
+        seeds=sorted(int(s) for s in frame["seed"].unique()),
+        higher_is_better=higher,
+        metrics={str(task): f"{row.metric} {row.unit}".strip() for task, row in units.iterrows()},
+        lines=[line for line in lines if not line.note] + [line for line in lines if line.note],
+        protocols=frame.groupby("task")["protocol"].first().to_dict(),
+    )
+
+
+def _profiles(frame: pd.DataFrame, higher: dict[str, bool]) -> dict[str, dict[str, Measure]]:
+    """μ, σ and μ/σ of every frozen row, seed by seed against the frozen ViT's mean over the seeds."""
+    frozen = frame[frame["row"].str.endswith(" Freeze") & frame["task"].isin(TASKS)]
+    vit = frozen[frozen["row"] == VIT_FREEZE].groupby("task")["value"].mean().to_dict()
+    profiles = {}
+    for name, rows in frozen[frozen["row"] != VIT_FREEZE].groupby("row"):
+        each = [
+            bias_profile(dict(zip(part["task"], part["value"], strict=True)), vit, higher)
+            for _, part in rows.groupby("seed")
+        ]
+        quantities = {"mean": [p.mean for p in each], "sd": [p.sd for p in each], "ratio": [p.ratio for p in each]}
+        profiles[str(name)] = {key: Measure.of(pd.Series(values)) for key, values in quantities.items()}
+    return profiles
+
+
+def _published(published: pd.DataFrame, place: tuple[str, str]) -> dict[str, float]:
+    table, row = place
+    rows = published[(published["table"] == table) & (published["row"] == row)]
+    return dict(zip(rows["task"], rows["value"].astype(float), strict=True))
+
+
+def _line_json(line: Line) -> dict[str, Any]:
+    return {
+        "row": line.row,
+        "note": line.note,
+        "seeds": line.seeds,
+        "runs": line.runs,
+        "measured": {task: measure.mean for task, measure in line.measured.items()},
+        "spread": {task: measure.spread for task, measure in line.measured.items()},
+        "delta_m": line.delta_m.mean if line.delta_m else None,
+        "delta_m_spread": line.delta_m.spread if line.delta_m else None,
+        "bias_profile": {name: measure.mean for name, measure in line.profile.items()},
+        "published": line.published,
+    }

@@ -1,0 +1,177 @@
+"""Tables as a person reads them: measured beside published, the best standing out where the seeds bear it."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sakbench.report.summary import Line, Measure, Summary
+from sakbench.runs.scales import get as get_scale
+from sakbench.store.records import RunRecord
+
+_HEADINGS = {"rep_sim": "Rep Sim"}
+_PROFILE = {"mean": "μ %", "sd": "σ %", "ratio": "μ/σ"}
+
+
+def print_table(console: Console, summary: Summary) -> None:
+    """Print a summary with what one must know to read it: scale, data, seeds, what the notes are."""
+    columns = _columns(summary)
+    table = Table(
+        title=summary.experiment.title,
+        title_justify="left",
+        title_style="bold",
+        caption=_caption(summary),
+        caption_justify="left",
+        caption_style="",
+    )
+    table.add_column("", overflow="fold")
+    for task in columns:
+        arrow = "↑" if summary.higher_is_better[task] else "↓"
+        table.add_column(f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right")
+    table.add_column("Δm\n% ↑", justify="right")
+    profiled = any(line.profile for line in summary.lines)
+    if profiled:
+        for heading in _PROFILE.values():
+            table.add_column(f"bias\n{heading}", justify="right")
+    published = _published_columns(summary, columns)
+    for task in published:
+        name = "Δm" if task == "delta_m" else _HEADINGS.get(task, task)
+        table.add_column(f"paper\n{name}", justify="right", style="dim")
+    best = {task: _best(summary, task) for task in columns}
+    best["delta_m"] = _best_gain(summary)
+    for index, line in enumerate(summary.lines):
+        if line.note and not summary.lines[index - 1].note:
+            table.add_section()
+        cells = [_cell(line.measured.get(task), line.row in best[task]) for task in columns]
+        cells.append(_cell(line.delta_m, line.row in best["delta_m"], signed=True))
+        if profiled:
+            cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE]
+        cells += [_number(line.published.get(task), signed=task == "delta_m") for task in published]
+        table.add_row(line.row, *cells)
+    console.print(table)
+
+
+def print_tables(console: Console, experiments: list[dict[str, Any]]) -> None:
+    """Print the tables that `sakbench run` knows, with the seeds that are in the store."""
+    table = Table(box=None, title="tables", title_justify="left", title_style="bold")
+    for heading in ("sakbench run …", "", "seeds in the store"):
+        table.add_column(heading)
+    for experiment in experiments:
+        table.add_row(experiment["table"], experiment["title"], ", ".join(map(str, experiment["seeds"])) or "none")
+    console.print(table)
+
+
+def print_runs(console: Console, runs: list[dict[str, Any]], location: str) -> None:
+    """Print one line per run."""
+    if not runs:
+        console.print(f"\nno runs in {location} yet", highlight=False)
+        return
+    table = Table(box=None, title=f"\nruns in {location}", title_justify="left", title_style="bold")
+    for heading in ("id", "run", "scale", "seed", "status", "started"):
+        table.add_column(heading)
+    table.add_column("minutes", justify="right")
+    for run in runs:
+        minutes = f"{run['duration_s'] / 60:.1f}"
+        started = (run["started"] or "")[:16].replace("T", " ")
+        table.add_row(run["id"], run["label"], run["scale"], str(run["seed"]), run["status"], started, minutes)
+    console.print(table)
+
+
+def print_record(console: Console, record: RunRecord) -> None:
+    """Print everything about one run: its numbers, how it was trained, where, and from what."""
+    console.print(f"[bold]{record.label}[/bold]  ·  {record.id} · {record.status}", highlight=False)
+    numbers = Table(box=None)
+    for heading in ("quantity", "metric", "value", "protocol"):
+        numbers.add_column(heading, justify="right" if heading == "value" else "left")
+    for m in record.metrics:
+        numbers.add_row(m.task, f"{m.metric} {m.unit}".strip(), f"{m.value:.4f}", m.protocol)
+    console.print(numbers)
+    facts = Table(box=None, show_header=False)
+    for name in ("scale", "dataset", "seed", "started", "finished", "duration_s", "peak_memory_mb"):
+        facts.add_row(name, str(getattr(record, name)))
+    facts.add_row("git commit", str(record.git_commit))
+    facts.add_row("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
+    facts.add_row("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
+    facts.add_row("weights", str(record.checkpoint))
+    facts.add_row("spec", json.dumps(record.spec, ensure_ascii=False))
+    console.print(facts, highlight=False)
+
+
+def print_checks(console: Console, checks: list[dict[str, Any]]) -> None:
+    """Print how many published numbers follow from their own rows, and which do not."""
+    wrong = [check for check in checks if not check["agrees"]]
+    console.print(f"{len(checks)} published Δm and μ, σ, μ/σ recomputed, {len(wrong)} do not follow:", highlight=False)
+    table = Table(box=None)
+    for heading in ("table", "row", "quantity"):
+        table.add_column(heading)
+    for heading in ("published", "recomputed"):
+        table.add_column(heading, justify="right")
+    for check in wrong:
+        numbers = (f"{check['published']:.2f}", f"{check['recomputed']:.2f}")
+        table.add_row(check["table"], check["row"], check["quantity"], *numbers)
+    console.print(table)
+
+
+def _columns(summary: Summary) -> list[str]:
+    order = [*get_scale(summary.scale).tasks, *summary.experiment.extras]
+    return [task for task in order if task in summary.metrics]
+
+
+def _published_columns(summary: Summary, columns: list[str]) -> list[str]:
+    return [task for task in [*columns, "delta_m"] if any(task in line.published for line in summary.lines)]
+
+
+def _caption(summary: Summary) -> str:
+    scale = get_scale(summary.scale)
+    seeds = ", ".join(map(str, summary.seeds))
+    noise = "± is the standard deviation over seeds; " if len(summary.seeds) > 1 else ""
+    verdict = (
+        "bold: the best, and what is not further from it than the seeds' noise."
+        if len(summary.seeds) > 1
+        else "bold: the best of one seed, which says nothing about noise; --seeds 3 does."
+    )
+    return (
+        f"scale {summary.scale} · data {summary.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
+        f"{scale.about}\n{noise}{verdict}"
+    )
+
+
+def _cell(measure: Measure | None, best: bool, *, signed: bool = False) -> str:
+    if measure is None:
+        return ""
+    text = _number(measure.mean, signed=signed)
+    if measure.spread is not None:
+        text += f" ±{measure.spread:.2f}"
+    return f"[bold]{text}[/bold]" if best else text
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    if value is None:
+        return ""
+    return f"{value:+.2f}" if signed else f"{value:.2f}"
+
+
+def _best(summary: Summary, task: str) -> set[str]:
+    sign = 1.0 if summary.higher_is_better[task] else -1.0
+    return _leaders({line.row: line.measured[task] for line in _ranked(summary) if task in line.measured}, sign)
+
+
+def _best_gain(summary: Summary) -> set[str]:
+    return _leaders({line.row: line.delta_m for line in _ranked(summary) if line.delta_m}, 1.0)
+
+
+def _ranked(summary: Summary) -> list[Line]:
+    return [line for line in summary.lines if not line.note]
+
+
+def _leaders(measures: dict[str, Measure], sign: float) -> set[str]:
+    """The best row and those whose distance to it is within the two rows' spreads."""
+    if not measures:
+        return set()
+    top = max(measures.values(), key=lambda m: sign * m.mean)
+    return {
+        row
+        for row, measure in measures.items()
+        if abs(top.mean - measure.mean) <= ((top.spread or 0.0) ** 2 + (measure.spread or 0.0) ** 2) ** 0.5
+    }

@@ -1,0 +1,148 @@
+"""Runs jobs in processes of this machine, one process a job, each on one core.
+
+A job's process talks with this one through a pipe: it sends its progress and its result, and it stops when it is told
+to or when the pipe breaks, so no process outlives the command. Nothing but this process writes to the store.
+"""
+
+import multiprocessing
+import signal
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Protocol
+
+from sakbench.errors import UserError
+from sakbench.runs.jobs import Job
+
+
+class Display(Protocol):
+    """Shows what happens. The command line brings one for terminals and one for pipes."""
+
+    def started(self, job: Job) -> None:
+        """A job has begun."""
+
+    def progressed(self, job: Job, step: int, steps: int, losses: dict[str, float]) -> None:
+        """A job has done `step` of `steps`."""
+
+    def finished(self, job: Job, result: dict[str, Any]) -> None:
+        """A job is done; `result` is what its process sent."""
+
+
+class Interruption(Exception):
+    """The user stopped the command; every job under way has saved its checkpoint."""
+
+
+@dataclass
+class _Running:
+    job: Job
+    process: BaseProcess
+    pipe: Connection
+
+
+class LocalExecutor:
+    """Runs jobs in up to `count` processes at once."""
+
+    def __init__(self, count: int, folder: Path) -> None:
+        self.count = count
+        self.folder = folder
+        methods = multiprocessing.get_all_start_methods()
+        # A fork server imports torch once for all jobs; where there is none each job pays for its own import.
+        self.context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self.context.set_forkserver_preload(["sakbench.runs.perform"])
+
+    def run(self, jobs: list[Job], display: Display, keep: "Keep") -> None:
+        """Do all `jobs`, none before those it comes after; `keep(job, result)` stores each result as it arrives.
+
+        Raises `UserError` when a job fails (the others are told to stop and keep their checkpoints) and
+        `Interruption` on Ctrl-C.
+        """
+        waiting, done, running = list(jobs), set[str](), list[_Running]()
+        ids = {job.id for job in jobs}
+        try:
+            while waiting or running:
+                for job in [j for j in waiting if all(a in done or a not in ids for a in j.after)]:
+                    if len(running) == self.count:
+                        break
+                    waiting.remove(job)
+                    running.append(self._start(job))
+                    display.started(job)
+                for pipe in wait([r.pipe for r in running]):
+                    current = next(r for r in running if r.pipe is pipe)
+                    result = self._receive(current, display)
+                    if result is not None:
+                        running.remove(current)
+                        current.process.join()
+                        keep(current.job, result)
+                        display.finished(current.job, result)
+                        done.add(current.job.id)
+        except KeyboardInterrupt:
+            self._stop(running)
+            raise Interruption from None
+        except BaseException:
+            self._stop(running)
+            raise
+
+    def _start(self, job: Job) -> _Running:
+        ours, theirs = self.context.Pipe()
+        process = self.context.Process(target=_serve, args=(job, self.folder, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        return _Running(job, process, ours)
+
+    def _receive(self, current: _Running, display: Display) -> dict[str, Any] | None:
+        """Take one message; returns the result when it is the last one."""
+        try:
+            kind, content = current.pipe.recv()
+        except EOFError:
+            current.process.join()
+            raise UserError(
+                f"the process of {current.job.label!r} died (exit code {current.process.exitcode}; was it killed, or"
+                " out of memory?): call the same command again, what is finished is kept."
+            ) from None
+        if kind == "progress":
+            display.progressed(current.job, *content)
+            return None
+        if kind == "error":
+            raise UserError(f"{current.job.label}: {content}")
+        return content
+
+    def _stop(self, running: list[_Running]) -> None:
+        for current in running:
+            try:
+                current.pipe.send("stop")
+            except OSError:
+                continue  # it has ended by itself
+        for current in running:
+            current.process.join(timeout=30)
+            if current.process.is_alive():
+                current.process.kill()
+
+
+class Keep(Protocol):
+    """Stores the result of a job."""
+
+    def __call__(self, job: Job, result: dict[str, Any]) -> None:
+        """Keep it."""
+
+
+def _serve(job: Job, folder: Path, pipe: Connection) -> None:
+    """What a job's process does: the job, its progress and its result into `pipe`."""
+    from sakbench.runs.perform import Stopped, perform  # here, because it imports torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+
+    def report(step: int, steps: int, losses: dict[str, float]) -> None:
+        pipe.send(("progress", (step, steps, losses)))
+
+    def stop() -> bool:
+        return pipe.poll()  # a message or, when the parent is gone, the end of the pipe
+
+    try:
+        pipe.send(("result", perform(job.work, folder, report, stop)))
+    except Stopped:
+        return
+    except UserError as error:
+        pipe.send(("error", str(error)))
+    except BrokenPipeError:
+        return  # nobody listens any more

@@ -1,0 +1,48 @@
+"""Which runs a set of specs needs, and in which order."""
+
+from collections.abc import Callable, Iterable
+
+from sakbench.runs.spec import RunSpec
+
+
+def plan(
+    wanted: Iterable[RunSpec], is_stored: Callable[[str], bool], has_weights: Callable[[str], bool]
+) -> list[RunSpec]:
+    """The runs still to do for `wanted`, each once, ancestors first.
+
+    A run in the store is not run again, unless a descendant that is to run needs its weights and they are gone.
+    """
+    todo: dict[str, RunSpec] = {}
+
+    def visit(spec: RunSpec, *, for_weights: bool) -> None:
+        if spec.id in todo or (is_stored(spec.id) and (has_weights(spec.id) or not for_weights)):
+            return
+        if spec.start is not None:
+            visit(spec.start, for_weights=True)
+        todo[spec.id] = spec
+
+    for spec in wanted:
+        visit(spec, for_weights=False)
+    return list(todo.values())
+
+
+def label(spec: RunSpec) -> str:
+    """A few words that tell the run from its neighbours."""
+    committee = "+".join(spec.teachers)
+    backbone = spec.backbone.partition(".")[2]
+    if spec.kind == "distill":
+        return f"stage 1 {committee}" + ("" if spec.adapter_paths else ", no adapter paths")
+    if spec.is_sak:
+        changes = [
+            *([] if spec.start else ["no stage 1"]),
+            *([] if spec.gamma or spec.frozen else ["no distillation"]),
+            *([] if spec.adapter_paths else ["no adapter paths"]),
+            *(["no routers"] if spec.adapter_paths and not spec.routers else []),
+            *(["frozen"] if spec.frozen else []),
+        ]
+        return ", ".join([f"stage 2 {committee}", *changes])
+    if spec.frozen:
+        return f"probe {backbone}"
+    if len(spec.tasks) == 1:
+        return f"single-task {spec.tasks[0]}" + ("" if backbone == "supervised" else f" {backbone}")
+    return "multi-task" + ("" if backbone == "supervised" else f" {backbone}")
