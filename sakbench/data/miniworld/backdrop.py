@@ -193,6 +193,15 @@ class Backdrop:
 
 def sheet_normals(depth: Array, x: Array, y: Array) -> Array:
     """Unit normals (3, h, w) of the surface depth * (X, Y, -1): the cross product of its two tangents."""
-    dx = np.gradient(depth, float(x[0, 1] - x[0, 0]), axis=1)
-    dy = np.gradient(depth, float(y[1, 0] - y[0, 0]), axis=0)
-    return unit(np.stack([dx, dy, x * dx + y * dy + depth]).astype(np.float32, copy=False))
+    dx, dy = np.empty_like(depth), np.empty_like(depth)
+    _slope(depth.T, float(x[0, 1] - x[0, 0]), dx.T)
+    _slope(depth, float(y[1, 0] - y[0, 0]), dy)
+    return unit(np.stack([dx, dy, x * dx + y * dy + depth]))
+
+
+def _slope(values: Array, step: float, out: Array) -> None:
+    """Differences along the first axis, central inside, one-sided at the ends."""
+    np.subtract(values[2:], values[:-2], out=out[1:-1])
+    out[1:-1] *= np.float32(0.5 / step)
+    out[0] = (values[1] - values[0]) * np.float32(1 / step)
+    out[-1] = (values[-1] - values[-2]) * np.float32(1 / step)
