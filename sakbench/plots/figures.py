@@ -1,0 +1,171 @@
+"""The figures. Each takes arrays and gives a `Figure`; `figure.savefig(path)` writes it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from sakbench.plots.palette import FAINT, GRID, INK, model_colours
+from sakbench.plots.style import COLUMN, NORMAL, PAGE, SMALL, new_figure, quiet
+
+
+def scenes_sheet(pictures: Mapping[str, ArrayLike], width: float = PAGE) -> Figure:
+    """Pictures side by side: a column per kind (image, semseg, ...), a row per scene.
+
+    `pictures` maps a column's title to uint8 (n, H, W, 3), the same n everywhere; sizes may differ between columns.
+    Raises `ValueError` for other shapes.
+    """
+    columns = {title: np.asarray(images) for title, images in pictures.items()}
+    rows = len(next(iter(columns.values()), ()))
+    for title, images in columns.items():
+        if images.ndim != 4 or images.shape[-1] != 3 or len(images) != rows:
+            raise ValueError(
+                f"the pictures of {title} have shape {images.shape}: ({rows}, height, width, 3) is needed."
+            )
+    if not rows:
+        raise ValueError("there are no pictures to show.")
+    side = width / len(columns)
+    figure = new_figure(width, side * rows + 0.16, gap=0.024)
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    for column, (title, images) in enumerate(columns.items()):
+        grid[0, column].set_title(title, fontsize=NORMAL, color=INK, pad=3)
+        for row in range(rows):
+            grid[row, column].imshow(images[row], interpolation="nearest")
+            grid[row, column].set_axis_off()
+    return figure
+
+
+def bias_profile(
+    improvement: Mapping[str, ArrayLike],
+    tasks: Sequence[str],
+    summary: Mapping[str, tuple[float, float, float]],
+    *,
+    reference: str = "ViT",
+    width: float = PAGE,
+) -> Figure:
+    """What each model is good and bad at: bars of its relative improvement per task (paper Figure 1, left).
+
+    `improvement` maps a model to (seeds, tasks) in percent: bars are means over seeds, dots the single seeds. `summary`
+    maps it to μ, σ and μ/σ over tasks, for the legend. Raises `ValueError` for other shapes.
+    """
+    legend_columns = 2 if width > COLUMN else 1
+    figure = new_figure(width, 2.45 + 0.15 * len(improvement) / legend_columns)
+    axes = figure.subplots()
+    colours = model_colours(improvement)
+    thickness = 0.84 / len(improvement)
+    places = np.arange(len(tasks))
+    for number, (model, values) in enumerate(improvement.items()):
+        seeds = np.asarray(values, dtype=float)
+        if seeds.ndim != 2 or seeds.shape[1] != len(tasks):
+            raise ValueError(f"the improvements of {model} have shape {seeds.shape}: (seeds, {len(tasks)}) is needed.")
+        mean, sd, ratio = summary[model]
+        label = f"{model}   μ {_signed(mean, 1)}   σ {sd:.1f}   μ/σ {_signed(ratio, 2)}"
+        at = places + (number - (len(improvement) - 1) / 2) * thickness
+        axes.bar(at, seeds.mean(0), thickness * 0.9, color=colours[model], label=label)
+        if len(seeds) > 1:
+            across = np.linspace(-0.22, 0.22, len(seeds))[:, None] * thickness
+            axes.scatter(at + across, seeds, s=5, color=INK, linewidths=0, zorder=3)
+    quiet(axes)
+    axes.set_xticks(places, tasks, fontsize=NORMAL if width > COLUMN else SMALL)
+    axes.set_ylabel(f"relative improvement over {reference} (%)", fontsize=NORMAL, color=INK)
+    figure.legend(loc="outside lower center", ncols=legend_columns, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def gates(
+    weights: ArrayLike, levels: Sequence[str], tasks: Sequence[str], experts: Sequence[str], *, width: float = PAGE
+) -> Figure:
+    """How the routers weigh the experts at each level for each task (paper Figures 4, 7, 8).
+
+    `weights` is (levels, tasks, experts), each task's experts adding up to 1. Raises `ValueError` for another shape.
+    """
+    shares = np.asarray(weights, dtype=float)
+    if shares.shape != (len(levels), len(tasks), len(experts)):
+        raise ValueError(
+            f"the gates have shape {shares.shape}: ({len(levels)} levels, {len(tasks)} tasks, {len(experts)} experts)"
+            " is needed."
+        )
+    across = min(len(levels), max(1, int(width / 1.5)))
+    down = -(-len(levels) // across)
+    figure = new_figure(width, 0.5 + down * (0.25 + 0.22 * len(tasks)))
+    panels = figure.subplots(down, across, squeeze=False).flat
+    for number, (axes, level) in enumerate(zip(panels, levels, strict=False)):
+        _stacked_bars(axes, shares[number], experts, legible=0.22 * across / width)
+        axes.set_yticks(range(len(tasks)), [""] * len(tasks) if number % across else tasks, fontsize=NORMAL)
+        axes.set_title(level, fontsize=NORMAL, color=INK)
+    for axes in panels:  # those that are left over
+        axes.set_axis_off()
+    figure.supxlabel("gate (% of a task's mixture at that level)", fontsize=SMALL, color=INK)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(experts), fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _stacked_bars(axes: Axes, shares: np.ndarray, experts: Sequence[str], legible: float) -> None:
+    """One horizontal bar per row of `shares` (rows, experts), with its percentages where a part is wide enough."""
+    colours = model_colours(experts)
+    lines = range(len(shares))
+    before = np.zeros(len(shares))
+    for expert, share in zip(experts, shares.T, strict=True):
+        axes.barh(lines, share, 0.78, before, color=colours[expert], edgecolor="white", label=expert)
+        for line in np.flatnonzero(share >= legible).tolist():
+            middle = before[line] + share[line] / 2
+            ink = _readable_on(colours[expert])
+            axes.text(middle, line, f"{100 * share[line]:.0f}", ha="center", va="center", fontsize=6, color=ink)
+        before += share
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=SMALL, colors=INK)
+    axes.set(xlim=(0, 1), xticks=[], ylim=(len(shares) - 0.5, -0.5))
+
+
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Mapping[str, Sequence[str]],
+    *,
+    bold: ArrayLike | None = None,
+    note: str = "",
+    width: float = PAGE,
+) -> Figure:
+    """A table as a picture: `rows` maps each row's name to its cells, `bold` (rows, columns) marks cells to stand out.
+
+    Cells are aligned to the right, under `columns`. Raises `ValueError` if a row has another number of cells.
+    """
+    marked = np.zeros((len(rows), len(columns)), bool) if bold is None else np.asarray(bold, dtype=bool)
+    line = 0.21
+    height = line * (len(rows) + 2.6 + (1 if note else 0))
+    figure = new_figure(width, height)
+    axes = figure.add_subplot()
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(height / line, 0))
+    first = 0.055 * width / PAGE + 0.0092 * max(map(len, rows)) * PAGE / width
+    rights = np.linspace(first, 0.995, len(columns) + 1)[1:]
+    axes.text(0, 0.5, title, fontsize=NORMAL + 1, weight="bold", color=INK, va="center")
+    for right, column in zip(rights, columns, strict=True):
+        axes.text(right, 1.75, column, fontsize=NORMAL, color=FAINT, ha="right", va="center")
+    axes.axhline(2.2, color=INK, linewidth=0.8)
+    for number, (name, cells) in enumerate(rows.items()):
+        if len(cells) != len(columns):
+            raise ValueError(f"the row {name} has {len(cells)} cells for {len(columns)} columns.")
+        y = number + 2.75
+        axes.text(0, y, name, fontsize=NORMAL, color=INK, va="center")
+        for right, cell, strong in zip(rights, cells, marked[number], strict=True):
+            weight = "bold" if strong else "normal"
+            axes.text(right, y, cell, fontsize=NORMAL, color=INK, ha="right", va="center", weight=weight)
+        axes.axhline(y + 0.48, color=GRID, linewidth=0.5)
+    axes.text(0, len(rows) + 2.9, note, fontsize=SMALL, color=FAINT, va="center")
+    return figure
+
+
+def _signed(value: float, digits: int) -> str:
+    """With its sign, except for a zero."""
+    return f"{value:+.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
+
+
+def _readable_on(colour: str) -> str:
+    """White or ink, whichever stands out on `colour`."""
+    red, green, blue = to_rgb(colour)
+    return "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.55 else INK
