@@ -91,7 +91,16 @@ def test_table():
         assert expected in text
     bold = [t.get_text() for t in figure.axes[0].texts if t.get_weight() == "bold"]
     assert bold == ["Table 7", "-0.03"]
+
+
+@pytest.mark.parametrize("name", ["SAK", "random weights at SAM's resolution, frozen, and more of the kind"])
+@pytest.mark.parametrize("note", ["", "short", "long " * 40 + "\nand another line"])
+def test_no_text_of_a_table_touches_another(name, note):
+    rows = {name: ["76.8 ±0.1", "-4.04 ±0.12"], "ViT": ["1", "2"]}
+    figure = figures.table("A title", ["semseg", "Δm"], rows, bold=np.ones((2, 2)), note=note)
     assert fits(figure)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
 
 
 @pytest.mark.parametrize(
