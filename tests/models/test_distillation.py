@@ -25,6 +25,23 @@ def test_the_cosine_is_of_the_flattened_map_not_per_token():
     assert level_loss(student, teacher).item() == pytest.approx(0.9 * (1 - cosine) + 0.1 * 1.5 / 2, abs=1e-6)
 
 
+def test_the_cosine_and_its_gradient_are_torchs():
+    torch.manual_seed(0)
+    teacher = torch.randn(3, 4, 2, 5, dtype=torch.float64)
+    ours, theirs = (torch.randn(3, 4, 2, 5, dtype=torch.float64).requires_grad_() for _ in range(2))
+    theirs.data.copy_(ours.data)
+    level_loss(ours, teacher).backward()
+    cosine = F.cosine_similarity(theirs.flatten(1), teacher.flatten(1)).mean()
+    (0.9 * (1 - cosine) + 0.1 * F.smooth_l1_loss(theirs, teacher)).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_an_empty_map_has_a_finite_loss():
+    student = torch.zeros(1, 2, 3, 3, requires_grad=True)
+    level_loss(student, torch.randn(1, 2, 3, 3)).backward()
+    assert student.grad.isfinite().all()
+
+
 def test_the_smaller_map_is_enlarged_whichever_it_is():
     torch.manual_seed(0)
     small, large = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 9, 8)
