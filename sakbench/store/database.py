@@ -187,12 +187,13 @@ class Store:
     def runs(self) -> pd.DataFrame:
         """One line per run, complete or not, in the order in which they were begun.
 
-        Columns: those of `RunRecord` but spec, versions, machine, notes and metrics.
+        Columns: those of `RunRecord` but spec, versions, machine, notes and metrics, as plain values, None where a run
+        has none.
         """
         columns = [name for name in RUN_COLUMNS if name not in ("spec", "versions", "machine", "notes")]
         query = select(*(schema.runs.c[name] for name in columns)).order_by(schema.runs.c.started, schema.runs.c.id)
         with self._reading() as connection:
-            return pd.DataFrame(connection.execute(query).mappings().all(), columns=columns)
+            return pd.DataFrame(connection.execute(query).mappings().all(), columns=columns, dtype=object)
 
     def complete(self) -> tuple[list[RunRecord], list[RowRecord]]:
         """All complete runs, and all rows whose runs are complete, sorted: what an export holds."""

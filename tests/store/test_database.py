@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import sqlite3
@@ -127,6 +128,9 @@ def test_runs_lists_every_run(store):
     fill(store)
     store.begin("fedcba", {}, **RUN)
     assert dict(store.runs()[["id", "status"]].to_numpy()) == {"abcdef012345": "done", "fedcba": "running"}
+    lines = {line["id"]: line for line in store.runs().to_dict("records")}
+    assert (lines["abcdef012345"]["peak_memory_mb"], lines["fedcba"]["peak_memory_mb"]) == (200.0, None)
+    json.dumps(lines, allow_nan=False)
 
 
 def test_a_reader_cannot_write(store, path):
