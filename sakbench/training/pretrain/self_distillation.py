@@ -1,0 +1,269 @@
+"""Self-supervised pretraining of a student and its moving average. Stands for DINOv2.
+
+Two objectives on the same pair of networks. `MomentumContrast` learns from scratch in minutes: image-level contrast
+against a queue, and contrast of masked patches with the same place of the other view. `SelfDistillation` takes its
+networks over and trains them by DINOv2's own objectives: image-level assignments to prototypes (DINO), masked-patch
+assignments (iBOT) and KoLeo.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sakbench.training.pretrain.views import View, normalise, positions_in, random_colours, random_crop, unit
+from sakbench.training.pretrain.vit import tokens, weight_decay_groups
+
+_GLOBALS, _LOCALS = 2, 2
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Sizes in pixels, and the share of the image that a crop covers."""
+
+    global_size: int = 48
+    local_size: int = 32
+    global_area: tuple[float, float] = (0.4, 1.0)
+    local_area: tuple[float, float] = (0.1, 0.4)
+
+
+class Network(nn.Module):
+    """An encoder with a projection of the image (class token and mean patch token together) and of its patches."""
+
+    def __init__(self, vit: VisionTransformer, dim: int = 128) -> None:
+        super().__init__()
+        d = vit.embed_dim
+        self.dim = dim
+        self.encoder = vit
+        self.mask_token = nn.Parameter(0.02 * torch.randn(d))
+        self.image_head = nn.Sequential(
+            nn.Linear(2 * d, 4 * dim, bias=False),
+            nn.BatchNorm1d(4 * dim),
+            nn.GELU(),
+            nn.Linear(4 * dim, dim, bias=False),
+            nn.BatchNorm1d(dim, affine=False),
+        )
+        self.patch_head = nn.Sequential(nn.Linear(d, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, images: Tensor, masked: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Unit image projections (B, dim), and the patch tokens (B, n, d) for `project_patches`."""
+        x = tokens(self.encoder, images, masked=masked, mask_token=self.mask_token)
+        image = self.image_head(torch.cat([x[:, 0], x[:, 1:].mean(dim=1)], dim=1))
+        return F.normalize(image, dim=1), x[:, 1:]
+
+    def project_patches(self, patches: Tensor) -> Tensor:
+        """Unit projections of patch tokens (..., d)."""
+        return F.normalize(self.patch_head(patches), dim=-1)
+
+
+class StudentAndTeacher(nn.Module):
+    """A student, and the teacher that is its exponential moving average; the queue holds the teacher's last images."""
+
+    queue: Tensor
+
+    def __init__(
+        self, student: Network, teacher: Network, crops: Crops, *, steps: int, momentum: float, queue: Tensor
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.teacher = teacher.requires_grad_(False)
+        self.crops = crops
+        self.steps = steps
+        self.momentum = momentum
+        self.register_buffer("queue", queue)
+        self._keys: Tensor | None = None
+
+    def views(self, images: Tensor) -> tuple[list[View], Tensor, Tensor]:
+        """Two global crops with their pixels (2 B, 3, s, s), and the pixels (2 B, 3, t, t) of the local ones."""
+        pixels, c = unit(images), self.crops
+        wide = [random_crop(pixels, c.global_size, c.global_area) for _ in range(_GLOBALS)]
+        near = [random_crop(pixels, c.local_size, c.local_area) for _ in range(_LOCALS)]
+        return wide, _coloured(wide), _coloured(near)
+
+    def masks(self, images: Tensor, share: float) -> Tensor:
+        """Random masks (B, n): in each image the same number of patches is true."""
+        n = (images.shape[-1] // self.student.encoder.patch_embed.patch_size[0]) ** 2
+        ranks = torch.rand(len(images), n, device=images.device).argsort(dim=1)
+        return ranks < round(share * n)
+
+    def after_step(self, step: int) -> None:
+        """Move the teacher towards the student (momentum to 1 along a cosine) and the queue along."""
+        momentum = 1 - (1 - self.momentum) * (1 + math.cos(math.pi * step / self.steps)) / 2
+        with torch.no_grad():
+            for teacher, student in self.averaged():
+                torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+            if self._keys is not None:
+                self.queue.copy_(torch.cat([self._keys, self.queue])[: len(self.queue)])
+
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Which modules are moving averages of which."""
+        return [(self.teacher, self.student)]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Matrices decay, the rest does not."""
+        return weight_decay_groups(self, 0.04)
+
+
+class MomentumContrast(StudentAndTeacher):
+    """Contrast of images with a queue (MoCo v3 with its predictor), and of masked patches with the other view's."""
+
+    def __init__(self, vit: VisionTransformer, *, steps: int, crops: Crops | None = None) -> None:
+        student = Network(vit)
+        dim = student.dim
+        super().__init__(
+            student,
+            copy.deepcopy(student),
+            crops or Crops(),
+            steps=steps,
+            momentum=0.98,
+            queue=F.normalize(torch.randn(2048, dim), dim=1),
+        )
+        self.predictor = nn.Sequential(
+            nn.Linear(dim, 2 * dim, bias=False), nn.BatchNorm1d(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
+        )
+        self.temperature = 0.15
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`images` uint8 (B, 128, 128, 3)."""
+        wide, global_pixels, local_pixels = self.views(batch["images"])
+        with torch.no_grad():
+            keys, key_patches = self.teacher(global_pixels)
+            key_patches = self.teacher.project_patches(key_patches)
+        self._keys = keys
+        masked = self.masks(global_pixels, 0.33)
+        globals_, patches = self.student(global_pixels, masked)
+        locals_, _ = self.student(local_pixels)
+        queries = F.normalize(self.predictor(torch.cat([globals_, locals_])), dim=1)
+        return {
+            "image": self.image_contrast(queries.chunk(_GLOBALS + _LOCALS), keys.chunk(_GLOBALS)),
+            "patch": self.patch_contrast(wide, patches, masked, key_patches),
+        }
+
+    def image_contrast(self, queries: tuple[Tensor, ...], keys: tuple[Tensor, ...]) -> Tensor:
+        """Each view must find the other global views of its image among the batch and the queue."""
+        target = torch.arange(len(keys[0]), device=keys[0].device)
+        losses = [
+            F.cross_entropy(query @ torch.cat([key, self.queue]).T / self.temperature, target)
+            for i, query in enumerate(queries)
+            for j, key in enumerate(keys)
+            if i != j
+        ]
+        return torch.stack(losses).mean()
+
+    def patch_contrast(self, wide: list[View], patches: Tensor, masked: Tensor, keys: Tensor) -> Tensor:
+        """A masked patch of one global view must find what the teacher sees there in the other view."""
+        side = math.isqrt(patches.shape[1])
+        points = _patch_centres(side).to(patches.device)
+        first, second = wide
+        there = torch.cat([positions_in(first, second, points), positions_in(second, first, points)])
+        other = torch.cat(keys.chunk(2)[::-1]).transpose(1, 2).unflatten(2, (side, side))
+        keys_there = F.grid_sample(other, there.unsqueeze(1), padding_mode="border", align_corners=False)
+        inside = masked & (there.abs() < 1).all(dim=-1)
+        queries = self.student.project_patches(patches[inside])
+        found = F.normalize(keys_there.squeeze(2).transpose(1, 2)[inside], dim=1)
+        target = torch.arange(len(queries), device=queries.device)
+        return F.cross_entropy(queries @ found.T / self.temperature, target)
+
+
+class SelfDistillation(StudentAndTeacher):
+    """DINO on images, iBOT on masked patches, KoLeo: the teacher's balanced prototype assignments are predicted.
+
+    Goes on from the networks and the queue of `contrast`. The prototypes (512 of images, 512 of patches) begin as
+    projections that its teacher gives: of the queue, and of random patches of `images` uint8 (B, 128, 128, 3).
+    """
+
+    def __init__(self, contrast: MomentumContrast, images: Tensor, *, steps: int, crops: Crops | None = None) -> None:
+        super().__init__(
+            contrast.student,
+            contrast.teacher,
+            crops or Crops(),
+            steps=steps,
+            momentum=0.994,
+            queue=contrast.queue.clone(),
+        )
+        with torch.no_grad():
+            _, pixels, _ = self.views(images)
+            patches = self.teacher.project_patches(self.teacher(pixels)[1]).flatten(0, 1)
+        first = {"image": self.queue[::4], "patch": patches[torch.randperm(len(patches))[: len(self.queue) // 4]]}
+        self.prototypes = nn.ParameterDict({k: nn.Parameter(v.clone()) for k, v in first.items()})
+        self.teacher_prototypes = nn.ParameterDict({k: nn.Parameter(v.clone()) for k, v in first.items()})
+        self.teacher_prototypes.requires_grad_(False)
+        self.student_temperature = 0.1
+        self.teacher_temperature = 0.05
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`images` uint8 (B, 128, 128, 3)."""
+        _, global_pixels, local_pixels = self.views(batch["images"])
+        masked = self.masks(global_pixels, 0.33)
+        with torch.no_grad():
+            keys, key_patches = self.teacher(global_pixels)
+            assigned = self.assign(torch.cat([keys, self.queue]), self.teacher_prototypes["image"])[: len(keys)]
+            patch_keys = self.teacher.project_patches(key_patches)
+            patch_assigned = self.assign(patch_keys.flatten(0, 1), self.teacher_prototypes["patch"])
+            patch_assigned = patch_assigned.view(*patch_keys.shape[:2], -1)[masked]
+        self._keys = keys
+        globals_, patches = self.student(global_pixels, masked)
+        locals_, _ = self.student(local_pixels)
+        images = torch.cat([globals_, locals_])
+        scores = self.scores(images, self.prototypes["image"]).chunk(_GLOBALS + _LOCALS)
+        patch_scores = self.scores(self.student.project_patches(patches[masked]), self.prototypes["patch"])
+        losses = [
+            cross_entropy(target, score)
+            for i, score in enumerate(scores)
+            for j, target in enumerate(assigned.chunk(_GLOBALS))
+            if i != j
+        ]
+        return {
+            "image": torch.stack(losses).mean(),
+            "patch": cross_entropy(patch_assigned, patch_scores),
+            "koleo": 0.1 * torch.stack([koleo(z) for z in globals_.chunk(_GLOBALS)]).mean(),
+        }
+
+    def averaged(self) -> list[tuple[nn.Module, nn.Module]]:
+        """The teacher's prototypes are averaged with its network."""
+        return [*super().averaged(), (self.teacher_prototypes, self.prototypes)]
+
+    def scores(self, projections: Tensor, prototypes: Tensor) -> Tensor:
+        """The student's log-probabilities of the prototypes."""
+        return (projections @ F.normalize(prototypes, dim=1).T / self.student_temperature).log_softmax(dim=1)
+
+    def assign(self, projections: Tensor, prototypes: Tensor) -> Tensor:
+        """The teacher's assignments (n, K), balanced over the prototypes."""
+        return sinkhorn(projections @ F.normalize(prototypes, dim=1).T / self.teacher_temperature)
+
+
+def cross_entropy(target: Tensor, log_probabilities: Tensor) -> Tensor:
+    """Mean cross-entropy of soft targets (n, K)."""
+    return -(target * log_probabilities).sum(dim=1).mean()
+
+
+def sinkhorn(logits: Tensor, iterations: int = 3) -> Tensor:
+    """Sinkhorn-Knopp: exp(logits) (n, K) scaled so that every prototype is used alike and every row sums to 1."""
+    q = (logits - logits.max()).exp()
+    for _ in range(iterations):
+        q = q / q.sum(dim=0, keepdim=True).clamp(min=1e-12)
+        q = q / q.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    return q
+
+
+def koleo(z: Tensor) -> Tensor:
+    """Kozachenko-Leonenko regulariser of unit vectors (n, d): -mean log distance to the nearest other one."""
+    similarity = (z @ z.T).fill_diagonal_(-1).max(dim=1).values
+    return -(0.5 * (2 - 2 * similarity).clamp(min=1e-8).log()).mean()
+
+
+def _coloured(views: list[View]) -> Tensor:
+    return normalise(torch.cat([random_colours(view.images, 0.4, grey=0.2) for view in views]))
+
+
+def _patch_centres(side: int) -> Tensor:
+    """Centres (1, side * side, 2) of a square grid's patches, as (x, y) from -1 to 1, row by row."""
+    ticks = (torch.arange(side) + 0.5) / side * 2 - 1
+    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+    return torch.stack([x, y], dim=-1).view(1, -1, 2)

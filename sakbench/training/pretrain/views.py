@@ -1,0 +1,80 @@
+"""What the networks see during pretraining: random crops and colours, a whole batch at a time."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+
+
+def unit(images: Tensor) -> Tensor:
+    """Images uint8 (B, H, W, 3) as float (B, 3, H, W) in 0 to 1."""
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in 0 to 1, normalised by ImageNet's mean and standard deviation."""
+    return (images - _MEAN.to(images.device)) / _STD.to(images.device)
+
+
+def halve(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) at half the resolution: the mean of 2 x 2 pixels."""
+    return F.avg_pool2d(images, 2)
+
+
+@dataclass(frozen=True)
+class View:
+    """A crop of every image of a batch, and where it was taken.
+
+    A point p of the crop, in coordinates from -1 to 1 (x, y), lies at `centre + extent * p` of the whole image;
+    a negative extent is a flip. `centre` and `extent` are (B, 2).
+    """
+
+    images: Tensor
+    centre: Tensor
+    extent: Tensor
+
+
+def random_crop(images: Tensor, size: int, area: tuple[float, float], *, flip: bool = True) -> View:
+    """Crop `area` (a share of the image) with aspect 3:4 to 4:3 out of each image, resized to `size` x `size`.
+
+    The crop is sampled at twice the size and averaged 2 x 2, as the 64 x 64 images are from the rendered ones.
+    """
+    n = len(images)
+    share = torch.empty(n).uniform_(*area)
+    stretch = torch.empty(n).uniform_(0.75, 4 / 3).log().mul(0.5).exp()
+    extent = torch.stack([(share.sqrt() * stretch).clamp(max=1), (share.sqrt() / stretch).clamp(max=1)], dim=1)
+    centre = (torch.rand(n, 2) * 2 - 1) * (1 - extent)
+    if flip:
+        extent = extent * torch.stack([(torch.rand(n) < 0.5) * 2.0 - 1, torch.ones(n)], dim=1)
+    centre, extent = centre.to(images.device), extent.to(images.device)
+    theta = torch.cat([torch.diag_embed(extent), centre.unsqueeze(-1)], dim=2)
+    grid = F.affine_grid(theta, [n, 3, 2 * size, 2 * size], align_corners=False)
+    sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return View(halve(sampled), centre, extent)
+
+
+def positions_in(view: View, other: View, points: Tensor) -> Tensor:
+    """Where the points (B, n, 2) of `view` lie in `other`; outside of -1 to 1 they are not in it."""
+    in_image = view.centre.unsqueeze(1) + view.extent.unsqueeze(1) * points
+    return (in_image - other.centre.unsqueeze(1)) / other.extent.unsqueeze(1)
+
+
+def random_colours(images: Tensor, strength: float, grey: float = 0.0) -> Tensor:
+    """Mix the channels of each image (in 0 to 1) by a random matrix, with random contrast and brightness.
+
+    `strength` is the standard deviation of the mixing matrix around the identity; a share `grey` becomes grey.
+    """
+    n = len(images)
+    mixing = torch.eye(3) + strength * torch.randn(n, 3, 3)
+    mixing = torch.where((torch.rand(n, 1, 1) < grey), _LUMA.expand(n, 3, 3), mixing)
+    contrast = torch.empty(n, 1, 1).uniform_(1 - strength, 1 + strength)
+    brightness = torch.empty(n, 1, 1).uniform_(-strength / 3, strength / 3)
+    mixing, contrast, brightness = (t.to(images.device) for t in (mixing, contrast, brightness))
+    flat = images.flatten(2)
+    mixed = torch.baddbmm(0.5 + brightness.expand(-1, 3, flat.shape[2]), mixing * contrast, flat - 0.5)
+    return mixed.clamp_(0, 1).view_as(images)

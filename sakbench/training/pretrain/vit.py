@@ -1,0 +1,89 @@
+"""The encoders that are pretrained here: plain timm vision transformers, sized per architecture."""
+
+import math
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SIZES: dict[str, dict[str, int]] = {
+    "mini_vit_s": {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3},
+    "mini_vit_b": {"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 8, "num_heads": 4},
+    "mini_samvit_b": {"img_size": 128, "patch_size": 8, "embed_dim": 128, "depth": 8, "num_heads": 4},
+}
+
+
+def build(architecture: str) -> VisionTransformer:
+    """A freshly initialised encoder without a head; its class token comes first.
+
+    Unlike timm's initialisation, which is meant for wide models and many steps, the layers keep the scale of what
+    they are given (Xavier) and the position embedding begins as sines: narrow models leave their plateau sooner.
+    """
+    vit = VisionTransformer(**SIZES[architecture], num_classes=0)
+    for module in vit.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    with torch.no_grad():
+        vit.pos_embed[0, 1:] = 0.5 * _sines(vit.patch_embed.grid_size[0], vit.embed_dim)
+        vit.cls_token.normal_(std=0.5)
+    return vit
+
+
+def tokens(
+    vit: VisionTransformer,
+    images: Tensor,
+    *,
+    masked: Tensor | None = None,
+    mask_token: Tensor | None = None,
+    keep: Tensor | None = None,
+) -> Tensor:
+    """Class token and patch tokens after all blocks and the final norm, (B, 1 + n, d).
+
+    `images` (B, 3, H, W) may be of any size that the patches tile; the position embedding is resized to it. Patches
+    where `masked` (B, n) is true are replaced by `mask_token` (d,); with `keep` (B, k) only the patches of these
+    indices go through the blocks, and n is k.
+    """
+    patches: Tensor = vit.patch_embed.proj(images)
+    h, w = patches.shape[-2:]
+    patches = patches.flatten(2).transpose(1, 2)
+    if masked is not None and mask_token is not None:
+        patches = torch.where(masked.unsqueeze(-1), mask_token, patches)
+    patches = patches + _grid_positions(vit, h, w)
+    if keep is not None:
+        patches = patches.gather(1, keep.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+    first = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(patches), -1, -1)
+    out: Tensor = vit.norm(vit.blocks(torch.cat([first, patches], dim=1)))
+    return out
+
+
+def _grid_positions(vit: VisionTransformer, h: int, w: int) -> Tensor:
+    """The patches' position embedding (1, h * w, d), resized bicubically where the image is not of the native size."""
+    positions = vit.pos_embed[:, 1:]
+    rows, columns = vit.patch_embed.grid_size
+    if (rows, columns) == (h, w):
+        return positions
+    grid = positions.reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(h, w), mode="bicubic", align_corners=False)
+    return grid.flatten(2).transpose(1, 2)
+
+
+def _sines(side: int, dim: int) -> Tensor:
+    """Sines and cosines (side * side, dim) of the patches' places; the longest wave spans many images."""
+    ticks = torch.arange(side) * (2 * math.pi / side)
+    frequencies = 100 ** -(torch.arange(dim // 4) / (dim // 4))
+    y, x = torch.meshgrid(ticks, ticks, indexing="ij")
+    angles = [place.reshape(-1, 1) * frequencies for place in (x, y)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
+
+
+def weight_decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """AdamW groups: matrices decay; biases, norms, tokens and position embeddings do not."""
+    matrices, others = [], []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            embedding = name.endswith(("pos_embed", "cls_token", "mask_token"))
+            (matrices if parameter.ndim > 1 and not embedding else others).append(parameter)
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
