@@ -17,8 +17,13 @@ FARTHEST = 60.0
 class Sheet(Protocol):
     """A surface that covers all rays, or those for which `covers` holds."""
 
-    paint: Paint
-    label: int
+    @property
+    def paint(self) -> Paint:
+        """What it looks like."""
+
+    @property
+    def label(self) -> int:
+        """Its semseg label."""
 
     def depth(self, x: Array, y: Array) -> Array:
         """Depth (h, w) along the rays x (1, w), y (h, 1)."""

@@ -1,4 +1,7 @@
-"""Bodies with limbs: people and four-legged animals, posed at random, in thing coordinates (feet at y = 0, facing +z)."""
+"""Bodies with limbs: people and four-legged animals, posed at random, in thing coordinates.
+
+Feet are at y = 0, and a figure faces +z.
+"""
 
 from __future__ import annotations
 
@@ -84,10 +87,14 @@ def person(rng: np.random.Generator) -> list[Piece]:
     head_size = u(0.95, 1.25)
     trunk = turn_x(pose.lean) @ turn_z(u(-0.08, 0.08))
     chest = trunk @ np.array([0, 0.29, 0])
+
+    def across(reach: float, height: float) -> tuple[Vector, Vector]:
+        return trunk @ np.array([-reach, height, 0]), trunk @ np.array([reach, height, 0])
+
     pieces = [
         blob("torso", "torso", trunk @ np.array([0, 0.16, 0]), (0.115 * girth, 0.2, 0.08 * girth), trunk),
-        limb("torso", "torso", *(trunk @ np.array([s * 0.105 * girth, 0.275, 0]) for s in (-1, 1)), 0.05, 0.05),
-        limb("torso", "torso", *(trunk @ np.array([s * 0.06 * girth, 0.015, 0]) for s in (-1, 1)), 0.075, 0.075),
+        limb("torso", "torso", *across(0.105 * girth, 0.275), 0.05, 0.05),
+        limb("torso", "torso", *across(0.06 * girth, 0.015), 0.075, 0.075),
     ]
     look = trunk @ turn_y(u(-0.6, 0.6)) @ turn_x(u(-0.2, 0.15))
     head = chest + look @ np.array([0, 0.125 + 0.03 * head_size, 0.01])

@@ -290,6 +290,107 @@ def _matt(rng: np.random.Generator) -> Outfit:
     return Outfit({"body": Finish(skin), "handle": Finish(paint(rng, families=("plain",)))}, skin.word)
 
 
+WOOD = ("brown", "brown", "black", "white", "grey", "yellow", "red")
+
+
+def _wooden(rng: np.random.Generator) -> Outfit:
+    wood = paint(rng, colours=WOOD, families=("grain", "grain", "plain", "noise", "checks"), frequency=(8, 24))
+    leg = paint(rng, colours=(wood.word, "black", "grey"), families=("plain",))
+    return Outfit({"body": Finish(wood), "leg": Finish(leg)}, wood.word)
+
+
+def _upholstered(rng: np.random.Generator) -> Outfit:
+    cloth = paint(rng, frequency=(10, 40))
+    seat = cloth if rng.random() < 0.6 else paint(rng, frequency=(10, 40), colours=(cloth.word,))
+    pillow = paint(rng, families=("plain", "stripes", "dots"), colours=("white", "white", *COLOURS))
+    leg = paint(rng, colours=WOOD, families=("grain", "plain"))
+    slots = {"body": Finish(cloth), "seat": Finish(seat), "pillow": Finish(pillow), "leg": Finish(leg)}
+    return Outfit(slots, cloth.word)
+
+
+def _cabinet(rng: np.random.Generator) -> Outfit:
+    """Doors and drawers with knobs, or shelves with books."""
+    wood = paint(rng, colours=WOOD, families=("grain", "plain", "plain"), frequency=(8, 24))
+    dark = (wood.first * np.float32(0.35)).astype(np.float32)
+    rows, columns = int(rng.uniform(2, 5)), int(rng.uniform(1, 3))
+    books = rng.random() < 0.4
+    spines = paint(rng, frequency=(14, 24))
+
+    def front(local: Array, albedo: Array) -> None:
+        ahead = local[2] > 0.99
+        row = (local[1] * np.float32(0.5) + np.float32(0.5)) * np.float32(rows)
+        column = (local[0] * np.float32(0.5) + np.float32(0.5)) * np.float32(columns)
+        up, across = row - np.floor(row), column - np.floor(column)
+        if books:
+            hue = np.floor((local[0] + 1) * np.float32(9) + 3 * np.floor(row))
+            rates = np.array([[1.3], [2.1], [3.7]], dtype=np.float32)
+            colours = np.float32(0.5) + np.float32(0.4) * np.sin(hue * rates)
+            height = np.float32(0.66) + np.float32(0.15) * np.sin(hue * np.float32(5.1))
+            _put(albedo, ahead & (up > height), dark)
+            np.copyto(albedo, colours * spines.first[:, None] + np.float32(0.1), where=ahead & (up <= height))
+            _put(albedo, ahead & (up < 0.08), wood.first)
+        else:
+            seam = (up < 0.05) | (across < 0.03 * columns)
+            knob = (abs(up - 0.55) < 0.07) & (abs(across - (0.5 if rows > 2 else 0.85)) < 0.05 * columns)
+            _put(albedo, ahead & (seam | knob), dark)
+
+    return Outfit({"body": Finish(wood, front), "leg": Finish(replace(wood, family="plain", first=dark))}, wood.word)
+
+
+def _lamp(rng: np.random.Generator) -> Outfit:
+    colours = ("white", "yellow", "orange", *COLOURS)
+    shade = paint(rng, colours=colours, families=("plain", "stripes", "gradient", "dots"), frequency=(10, 30))
+    stand = paint(rng, colours=("black", "grey", "brown", "yellow"), families=("plain",), gloss=0.6)
+    return Outfit({"body": Finish(shade), "leg": Finish(stand)}, shade.word)
+
+
+def _picture(rng: np.random.Generator) -> Outfit:
+    """A frame about a canvas, or about a small landscape."""
+    canvas = paint(rng, frequency=(8, 30))
+    border, width = tint(rng, pick(rng, COLOURS)), rng.uniform(0.72, 0.9)
+    hill, sun = tint(rng, pick(rng, COLOURS)), tint(rng, pick(rng, ("yellow", "red", "white")))
+    landscape = rng.random() < 0.5
+
+    def framed(local: Array, albedo: Array) -> None:
+        if landscape:
+            _put(albedo, _disc(local, 0.35, 0.35, 0.25), sun)
+            _put(albedo, local[1] < np.float32(0.3) * np.sin(local[0] * np.float32(4)) - np.float32(0.2), hill)
+        _put(albedo, np.maximum(abs(local[0]), abs(local[1])) > width, border)
+
+    return Outfit({"body": Finish(canvas, framed)}, canvas.word)
+
+
+def _window(rng: np.random.Generator) -> Outfit:
+    """Panes with the sky behind, in a crossed frame."""
+    sky = paint(rng, colours=("blue", "cyan", "white", "grey", "black"), families=("noise", "plain"), second="white")
+    bars = tint(rng, pick(rng, ("white", "white", "brown", "black", "grey")))
+    land = tint(rng, pick(rng, ("green", "grey", "brown")))
+
+    def panes(local: Array, albedo: Array) -> None:
+        x, y = abs(local[0]), abs(local[1])
+        _put(albedo, local[1] < np.float32(0.15) * np.sin(local[0] * np.float32(5)) - np.float32(0.35), land)
+        _put(albedo, (x < 0.06) | (y < 0.05) | (x > 0.88) | (y > 0.9), bars)
+
+    frame = Finish(replace(sky, family="plain", first=bars))
+    return Outfit({"body": Finish(replace(sky, gloss=0.5), panes), "leg": frame}, sky.word)
+
+
+def _door(rng: np.random.Generator) -> Outfit:
+    """Panels cut into a leaf."""
+    leaf = paint(rng, colours=("white", "brown", *COLOURS), families=("plain", "grain", "plain"), frequency=(6, 14))
+    groove = (leaf.first * np.float32(0.6)).astype(np.float32)
+    rows = int(rng.uniform(1, 4))
+
+    def panels(local: Array, albedo: Array) -> None:
+        row = (local[1] * np.float32(0.5) + np.float32(0.5)) * np.float32(rows)
+        inset = np.maximum(abs(local[0]) * np.float32(0.95), abs(row - np.floor(row) - np.float32(0.5)) * 2)
+        _put(albedo, (inset > 0.66) & (inset < 0.76), groove)
+        _put(albedo, np.maximum(abs(local[0]) * np.float32(0.98), abs(local[1])) > 0.955, groove)
+
+    knob = Finish(paint(rng, colours=("yellow", "grey"), families=("plain",), gloss=0.9))
+    return Outfit({"body": Finish(leaf, panels), "leg": knob}, leaf.word)
+
+
 _OUTFITS: dict[str, Callable[[np.random.Generator], Outfit]] = {
     "person": _person,
     "cat": _cat,
@@ -303,6 +404,15 @@ _OUTFITS: dict[str, Callable[[np.random.Generator], Outfit]] = {
     "tree": _tree,
     "vase": _glazed,
     "ring": _glazed,
+    "table": _wooden,
+    "chair": _upholstered,
+    "bed": _upholstered,
+    "sofa": _upholstered,
+    "cabinet": _cabinet,
+    "lamp": _lamp,
+    "picture": _picture,
+    "window": _window,
+    "door": _door,
 }
 
 

@@ -105,7 +105,9 @@ def unit(vectors: Array) -> Array:
 class Shape(Protocol):
     """What the painter asks of a shape."""
 
-    frame: Frame
+    @property
+    def frame(self) -> Frame:
+        """The shape's own axes."""
 
     def placed(self, place: Placement) -> Shape:
         """The shape in camera coordinates."""
@@ -140,7 +142,7 @@ def _quadratic(a: Vector, x: Array, y: Array) -> Array:
 class Quadric:
     """A solid of revolution about local y, x^2 + z^2 = c0 + c1 y + c2 y^2 for low <= y <= high, closed by discs.
 
-    Ellipsoids (1, 0, -1), cylinders (1, 0, 0), cones, paraboloids and the waists of vases (c2 > 0) are all of this form.
+    Ellipsoids (1, 0, -1), cylinders (1, 0, 0), cones, paraboloids and the waists of vases (c2 > 0) are of this form.
     """
 
     frame: Frame
@@ -151,6 +153,10 @@ class Quadric:
     def placed(self, place: Placement) -> Quadric:
         """The shape in camera coordinates."""
         return replace(self, frame=self.frame.placed(place))
+
+    @property
+    def _is_ellipsoid(self) -> bool:
+        return self.profile == (1.0, 0.0, -1.0) and (self.low, self.high) == (-1.0, 1.0)
 
     def _squared_radius(self, y: Array | float) -> Array:
         c0, c1, c2 = self.profile
@@ -174,34 +180,30 @@ class Quadric:
         b = _affine(m.T @ np.array([ox, -c2 * oy - c1 / 2, oz]), x, y)
         c = np.float32(ox * ox + oz * oz - c0 - (c1 + c2 * oy) * oy)
         root2 = b * b - a * c
-        missed = root2 < 0
-        root = np.sqrt(np.maximum(root2, 0))
-        if self.profile == (1.0, 0.0, -1.0) and (self.low, self.high) == (-1.0, 1.0):
-            near = (-b - root) / a
-            near[missed | (near < NEAREST)] = np.inf
-            return near
+        # of the two roots this one enters the solid; the other, where the ray leaves it, is never seen
+        meeting: Array = (-b - np.sqrt(np.maximum(root2, 0))) / a
+        meeting[(root2 < 0) | (meeting < NEAREST)] = np.inf
+        if self._is_ellipsoid:
+            return meeting
         d = [_affine(row, x, y) for row in m]
-        first, second = (-b - root) / a, (-b + root) / a
-        meeting = np.full_like(first, np.inf)
-        for candidate in (first, second):
-            height = oy + candidate * d[1]
-            good = (height >= self.low) & (height <= self.high) & (candidate > NEAREST) & ~missed
-            meeting = np.where(good & (candidate < meeting), candidate, meeting)
+        height = oy + meeting * d[1]
+        rim = 1e-3 * (self.high - self.low)
+        meeting[~((height > self.low - rim) & (height < self.high + rim))] = np.inf
         if oy > self.high or oy < self.low:  # then, and only then, a closing disc faces the camera
             end = self.high if oy > self.high else self.low
             disc = np.float32(end - oy) / d[1]
             inside = (o[0] + disc * d[0]) ** 2 + (o[2] + disc * d[2]) ** 2 <= self._squared_radius(end)
-            meeting = np.where(inside & (disc > NEAREST) & (disc < meeting), disc, meeting)
-        return meeting.astype(np.float32, copy=False)
+            np.copyto(meeting, disc, where=inside & (disc > NEAREST) & (disc < meeting))
+        return meeting
 
     def normal(self, points: Array) -> Array:
         """Unit normals (3, n)."""
         _, c1, c2 = self.profile
         x, y, z = p = self.frame.local(points)
         gradient = np.stack([x, -np.float32(c2) * y - np.float32(c1 / 2), z])
-        if (self.low, self.high) != (-1.0, 1.0) or self.profile[2] != -1.0:
+        if not self._is_ellipsoid:
             span = 0.004 * (self.high - self.low)
-            inner = x * x + z * z < 0.98 * self._squared_radius(y)
+            inner = x * x + z * z < 0.998 * self._squared_radius(y)
             for end, sign in ((self.high, 1.0), (self.low, -1.0)):
                 disc = inner & (abs(p[1] - end) < span)
                 gradient[:, disc] = np.array([[0], [sign], [0]], dtype=np.float32)
@@ -229,30 +231,33 @@ class Stroke:
         """Corners (3, 16) of the boxes about both ends."""
         return np.concatenate([self.start[:, None] + self.r0 * _SIGNS, self.end[:, None] + self.r1 * _SIGNS], axis=1)
 
-    def _axis(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """Image point, depth and radius of the axis nearest to each ray, with the offsets to it."""
-        z0, z1 = -self.start[2], -self.end[2]
-        ax, ay = self.start[0] / z0, self.start[1] / z0
-        ux, uy = self.end[0] / z1 - ax, self.end[1] / z1 - ay
-        inv = 1.0 / (ux * ux + uy * uy + 1e-9)
-        f = np.float32
-        t = (x - f(ax)) * f(ux * inv) + (y - f(ay)) * f(uy * inv)
+    def _axis(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+        """Offsets (in the image plane) from the axis point nearest to each ray, its depth, and the radius there."""
+        x0, y0, z0 = self.start.tolist()
+        x1, y1, z1 = self.end.tolist()
+        ax, ay = -x0 / z0, -y0 / z0
+        ux, uy = -x1 / z1 - ax, -y1 / z1 - ay
+        inverse = 1.0 / (ux * ux + uy * uy + 1e-9)
+        t: Array = (x - ax) * (ux * inverse) + (y - ay) * (uy * inverse)
         np.clip(t, 0, 1, out=t)
-        dx, dy = (x - f(ax)) - f(ux) * t, (y - f(ay)) - f(uy) * t
-        return dx, dy, f(z0) + f(z1 - z0) * t, f(self.r0) + f(self.r1 - self.r0) * t, t
+        dx: Array = (x - ax) - ux * t
+        dy: Array = (y - ay) - uy * t
+        depth: Array = (z0 - z1) * t - z0
+        radius: Array = float(self.r0) + float(self.r1 - self.r0) * t
+        return dx, dy, depth, radius
 
     def depth(self, x: Array, y: Array) -> Array:
         """Depth (h, w) of the first meeting; inf where the rays miss."""
-        dx, dy, z, r, _ = self._axis(x, y)
+        dx, dy, z, r = self._axis(x, y)
         rise2 = r * r - (dx * dx + dy * dy) * (z * z)
         meeting: Array = z - np.sqrt(np.maximum(rise2, 0))
-        meeting[rise2 < 0] = np.inf
+        meeting[(rise2 < 0) | (meeting < NEAREST)] = np.inf
         return meeting
 
     def normal(self, points: Array) -> Array:
         """Unit normals (3, n)."""
         depth = -points[2]
-        dx, dy, z, _, _ = self._axis(points[0] / depth, points[1] / depth)
+        dx, dy, z, _ = self._axis(points[0] / depth, points[1] / depth)
         return unit(np.stack([dx * z, dy * z, z - depth]))
 
 

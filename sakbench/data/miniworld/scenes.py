@@ -1,4 +1,4 @@
-"""Scenes as data, and the sampler of the PASCAL-like kind: people, animals and solids in front of curved backgrounds."""
+"""Scenes as data, and the sampler of the PASCAL-like kind: people, animals and solids before curved backgrounds."""
 
 from __future__ import annotations
 
@@ -220,6 +220,7 @@ class _Yard:
         y = min((2 * base - 1) * self.field, self.backdrop.horizon)
         depth = self.backdrop.depth_at(x, y)
         scale = height * 2 * self.field * depth / max(tall, 0.85 * wide)
+        scale = min(scale, 0.8 * depth / corners[2].max())  # the camera stays outside
         place = Placement(self.tilt @ facing, float(scale), depth * np.array([x, y, -1.0]))
         reach = float(scale * 0.5 * wide)
         self.things.append(put(name, label, pieces, place, (*self.keys, len(self.things) + 1), reach))

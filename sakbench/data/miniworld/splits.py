@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ _CHUNK = 500
 _SUMMED_ON_LOAD = 256 * 2**20
 
 Progress = Callable[[int, int], None]
+Manifest = dict[str, Any]
 Chunk = tuple[Path, int, str, int, int]
 
 
@@ -143,7 +145,7 @@ def _layout(kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:
 def scene_arrays(scene: Scene, rendered: Rendered) -> dict[str, NDArray[np.generic]]:
     """What a split stores of one scene rendered at 128 x 128."""
     chosen = _majority(rendered.part)
-    labels = {
+    labels: dict[str, NDArray[Any]] = {
         "semseg": rendered.semseg,
         "parsing": rendered.parsing,
         "saliency": rendered.saliency,
@@ -188,7 +190,7 @@ def render_chunk(folder: Path, seed: int, kind: str, start: int, stop: int) -> i
 
 def _render_split(
     folder: Path, seed: int, split: str, kind: str, count: int, workers: int, progress: Progress | None
-) -> dict[str, dict[str, dict[str, int | str]]]:
+) -> Manifest:
     """Render a whole split beside its place, then move it there; its manifest."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +207,13 @@ def _render_split(
             done += rendered
             if progress:
                 progress(done, count)
-        manifest = {"version": VERSION, "split": split, "kind": kind, "count": count, "arrays": _sums(fresh, kind)}
+        manifest: Manifest = {
+            "version": VERSION,
+            "split": split,
+            "kind": kind,
+            "count": count,
+            "arrays": _sums(fresh, kind),
+        }
         (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         if folder.exists():
             shutil.rmtree(folder)
@@ -213,7 +221,7 @@ def _render_split(
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
-    return manifest  # type: ignore[return-value]
+    return manifest
 
 
 def _run(chunks: Sequence[Chunk], workers: int) -> Iterable[int]:
@@ -252,13 +260,13 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _checksum(manifest: dict) -> str:
+def _checksum(manifest: Manifest) -> str:
     """A short name of the split's content: of its arrays' sums."""
     sums = json.dumps({name: entry["sha256"] for name, entry in sorted(manifest["arrays"].items())})
     return hashlib.sha256(sums.encode()).hexdigest()[:16]
 
 
-def _read_manifest(folder: Path, split: str, kind: str, count: int) -> dict | str:
+def _read_manifest(folder: Path, split: str, kind: str, count: int) -> Manifest | str:
     """The manifest of a cached split, or what is wrong with it."""
     path = folder / _MANIFEST
     try:
@@ -271,7 +279,7 @@ def _read_manifest(folder: Path, split: str, kind: str, count: int) -> dict | st
         return f"its manifest cannot be read ({error})."
 
 
-def _trouble(folder: Path, manifest: dict, *, every_byte: bool) -> str | None:
+def _trouble(folder: Path, manifest: Manifest, *, every_byte: bool) -> str | None:
     """What is wrong with the arrays of a cached split, if anything."""
     for name, entry in manifest["arrays"].items():
         path = folder / f"{name}.npy"

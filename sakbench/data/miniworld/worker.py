@@ -1,4 +1,4 @@
-"""Renders some scenes of a split into open arrays: `python -m sakbench.data.miniworld.worker FOLDER SEED KIND START STOP`.
+"""Renders some scenes of a split into open arrays: `... -m sakbench.data.miniworld.worker FOLDER SEED KIND START STOP`.
 
 A program of its own, because a process that holds threads (PyTorch) or a GPU must not be forked, and spawning would
 need every calling script to guard its main module.
