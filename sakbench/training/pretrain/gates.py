@@ -124,8 +124,10 @@ def _sized(images: Tensor, size: int) -> Tensor:
 
 
 def _last_block(vit: VisionTransformer, images: Tensor) -> Tensor:
-    out: Tensor = vit.forward_intermediates(images, indices=1, output_fmt="NLC", intermediates_only=True)[0]
-    return out
+    maps: list[Tensor] = vit.forward_intermediates(  # type: ignore[assignment]
+        images, indices=1, output_fmt="NLC", intermediates_only=True
+    )
+    return maps[0]
 
 
 def _patch_classes(semseg: Labels, side: int, classes: int) -> NDArray[np.int64]:

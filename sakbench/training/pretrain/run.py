@@ -17,6 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sakbench import __version__
+from sakbench.backbones import info
 from sakbench.backbones.cards import WEIGHTS
 from sakbench.data.miniworld import CLASSES, VERSION, VOCABULARY, Split, load_split, split_seed
 from sakbench.errors import unknown
@@ -102,7 +103,12 @@ def _pretrain(
     progress: Callable[[State], None] | None,
 ) -> dict[str, Any]:
     plan = PRETRAININGS[name]
-    arrays = {"images": split.images, "captions": split.captions, "dominant": split.dominant, **split.labels}
+    arrays: dict[str, NDArray[Any]] = {
+        "images": split.images,
+        "captions": split.captions,
+        "dominant": split.dominant,
+        **split.labels,
+    }
     seen = len(split) - _QUERIES - _BANK
     held_out = {key: array[seen:] for key, array in arrays.items()}
     objective: nn.Module | None = None
@@ -138,7 +144,7 @@ def _pretrain(
     figures = plan.measure(objective, held_out)
     encoder = plan.encoder(objective)
     card = {
-        "architecture": _architecture(encoder),
+        "architecture": {k: getattr(info(name), k) for k in ("image_size", "patch_size", "dim", "depth", "heads")},
         "paradigm": plan.paradigm,
         "phases": phases,
         "seed": seed,
@@ -158,7 +164,7 @@ def _pretrain(
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "versions": {"sakbench": __version__, **{p: version(p) for p in ("torch", "timm", "numpy")}},
-        "licence": "sakbench's own",
+        "licence": info(name).licence,
     }
     return ship(out_dir, name, encoder, card)
 
@@ -200,16 +206,6 @@ def _tensor(rows: NDArray[Any], field: str) -> Tensor:
     return tensor.long() if field in ("dominant", "captions") else tensor
 
 
-def _architecture(vit: VisionTransformer) -> dict[str, int]:
-    return {
-        "image_size": vit.patch_embed.img_size[0],
-        "patch_size": vit.patch_embed.patch_size[0],
-        "dim": vit.embed_dim,
-        "depth": len(vit.blocks),
-        "heads": vit.blocks[0].attn.num_heads,
-    }
-
-
 def mirror() -> Tensor:
     """Which word of the vocabulary each word becomes in the caption of the mirrored image."""
     swapped = [word.replace("left", "*").replace("right", "left").replace("*", "right") for word in VOCABULARY]
@@ -247,15 +243,17 @@ def _measure_promptable(model: Any, scenes: Scenes) -> dict[str, float]:
 
 
 def _student(model: Any) -> VisionTransformer:
-    return model.encoder
+    encoder: VisionTransformer = model.encoder
+    return encoder
 
 
 def _teacher(model: Any) -> VisionTransformer:
-    return model.teacher.encoder
+    encoder: VisionTransformer = model.teacher.encoder
+    return encoder
 
 
 def _contrast(scenes: Scenes, before: nn.Module | None) -> nn.Module:
-    return MomentumContrast(build("mini_vit_b"), steps=_CONTRAST.steps)
+    return MomentumContrast(build("mini_vit_b.dinov2"), steps=_CONTRAST.steps)
 
 
 def _distillation(scenes: Scenes, before: nn.Module | None) -> nn.Module:
@@ -278,7 +276,7 @@ PRETRAININGS: dict[str, Pretraining] = {
         (
             Phase(
                 "cross-entropy of the main object's class, from the class token",
-                lambda scenes, before: Classification(build("mini_vit_s"), len(CLASSES)),
+                lambda scenes, before: Classification(build("mini_vit_s.supervised"), len(CLASSES)),
                 _SUPERVISED,
                 ("images", "dominant"),
                 scenes=8000,
@@ -294,7 +292,7 @@ PRETRAININGS: dict[str, Pretraining] = {
             Phase(
                 "symmetric contrast of class token and caption; half of the patches dropped in all but the last steps",
                 lambda scenes, before: ImageText(
-                    build("mini_vit_b"),
+                    build("mini_vit_b.clip"),
                     len(VOCABULARY),
                     scenes["captions"].shape[1],
                     mirror(),
@@ -333,7 +331,7 @@ PRETRAININGS: dict[str, Pretraining] = {
         (
             Phase(
                 "binary cross-entropy and Dice of object and part masks, from points and boxes",
-                lambda scenes, before: Promptable(build("mini_samvit_b")),
+                lambda scenes, before: Promptable(build("mini_samvit_b.sam")),
                 _PROMPTABLE,
                 ("images", "instance", "part"),
             ),

@@ -1,4 +1,4 @@
-"""The encoders that are pretrained here: plain timm vision transformers, sized per architecture."""
+"""The encoders that are pretrained here: plain timm vision transformers of the registered sizes."""
 
 import math
 from typing import Any
@@ -8,27 +8,32 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-SIZES: dict[str, dict[str, int]] = {
-    "mini_vit_s": {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3},
-    "mini_vit_b": {"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 8, "num_heads": 4},
-    "mini_samvit_b": {"img_size": 128, "patch_size": 8, "embed_dim": 128, "depth": 8, "num_heads": 4},
-}
+from sakbench.backbones import info
 
 
-def build(architecture: str) -> VisionTransformer:
-    """A freshly initialised encoder without a head; its class token comes first.
+def build(name: str) -> VisionTransformer:
+    """A freshly initialised encoder of a backbone's size, with its final norm and without a head.
 
     Unlike timm's initialisation, which is meant for wide models and many steps, the layers keep the scale of what
     they are given (Xavier) and the position embedding begins as sines: narrow models leave their plateau sooner.
     """
-    vit = VisionTransformer(**SIZES[architecture], num_classes=0)
+    size = info(name)
+    vit = VisionTransformer(
+        img_size=size.image_size,
+        patch_size=size.patch_size,
+        embed_dim=size.dim,
+        depth=size.depth,
+        num_heads=size.heads,
+        num_classes=0,
+    )
     for module in vit.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
     with torch.no_grad():
-        vit.pos_embed[0, 1:] = 0.5 * _sines(vit.patch_embed.grid_size[0], vit.embed_dim)
-        vit.cls_token.normal_(std=0.5)
+        class_token, positions = _embeddings(vit)
+        positions[0, 1:] = 0.5 * _sines(size.image_size // size.patch_size, size.dim)
+        class_token.normal_(std=0.5)
     return vit
 
 
@@ -54,14 +59,21 @@ def tokens(
     patches = patches + _grid_positions(vit, h, w)
     if keep is not None:
         patches = patches.gather(1, keep.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
-    first = (vit.cls_token + vit.pos_embed[:, :1]).expand(len(patches), -1, -1)
+    class_token, positions = _embeddings(vit)
+    first = (class_token + positions[:, :1]).expand(len(patches), -1, -1)
     out: Tensor = vit.norm(vit.blocks(torch.cat([first, patches], dim=1)))
     return out
 
 
+def _embeddings(vit: VisionTransformer) -> tuple[nn.Parameter, nn.Parameter]:
+    """The class token (1, 1, d) and the position embedding (1, 1 + n, d)."""
+    assert vit.cls_token is not None and vit.pos_embed is not None
+    return vit.cls_token, vit.pos_embed
+
+
 def _grid_positions(vit: VisionTransformer, h: int, w: int) -> Tensor:
     """The patches' position embedding (1, h * w, d), resized bicubically where the image is not of the native size."""
-    positions = vit.pos_embed[:, 1:]
+    positions = _embeddings(vit)[1][:, 1:]
     rows, columns = vit.patch_embed.grid_size
     if (rows, columns) == (h, w):
         return positions
@@ -81,7 +93,8 @@ def _sines(side: int, dim: int) -> Tensor:
 
 def weight_decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """AdamW groups: matrices decay; biases, norms, tokens and position embeddings do not."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             embedding = name.endswith(("pos_embed", "cls_token", "mask_token"))
