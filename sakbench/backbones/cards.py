@@ -54,11 +54,5 @@ def weights_digest(name: str) -> str:
     return "random" if entry.weights == "random" else name
 
 
-def write_card(name: str, card: dict[str, Any]) -> None:
-    """Write the card of the weights file that lies in `WEIGHTS`, with the file's sha256 added."""
-    card = {"name": name, "sha256": _sha256(WEIGHTS / f"{name}.safetensors"), **card}
-    (WEIGHTS / f"{name}.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -77,14 +77,6 @@ def create(name: str, *, image_size: int | tuple[int, int] | None = None, pretra
     if pretrained:
         _load(encoder, entry)
     return encoder
-
-
-def save_weights(encoder: Encoder, name: str, card: dict[str, object]) -> None:
-    """Ship an encoder's weights under a registered name, with a card (recipe, steps, seed, gate figures)."""
-    cards.WEIGHTS.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in encoder.vit.state_dict().items()}
-    save_file(state, cards.WEIGHTS / f"{name}.safetensors")
-    cards.write_card(name, card)
 
 
 def resize_position_embedding(embedding: Tensor, old: tuple[int, int], new: tuple[int, int], prefix: int) -> Tensor:

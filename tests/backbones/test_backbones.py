@@ -1,12 +1,16 @@
+import hashlib
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from sakbench import backbones
 from sakbench.backbones import cards
-from sakbench.backbones.encoder import Encoder, resize_position_embedding, save_weights
+from sakbench.backbones.encoder import Encoder, resize_position_embedding
 from sakbench.errors import UserError
 
 MINI = ("mini_vit_s.supervised", "mini_vit_b.dinov2", "mini_vit_b.clip", "mini_samvit_b.sam", "mini_samvit_b.random")
@@ -18,8 +22,15 @@ def shipped(tmp_path, monkeypatch) -> Encoder:
     """An encoder whose weights lie, with their card, where the package looks for them."""
     monkeypatch.setattr(cards, "WEIGHTS", tmp_path)
     encoder = backbones.create(NAME, pretrained=False)
-    save_weights(encoder, NAME, {"steps": 7})
+    ship(encoder, tmp_path)
     return encoder
+
+
+def ship(encoder: Encoder, folder: Path) -> None:
+    content = save(encoder.vit.state_dict())
+    (folder / f"{NAME}.safetensors").write_bytes(content)
+    card = {"sha256": hashlib.sha256(content).hexdigest(), "steps": 7}
+    (folder / f"{NAME}.json").write_text(json.dumps(card))
 
 
 def test_looking_up_names_and_digests_imports_no_torch():
@@ -139,8 +150,8 @@ def test_damaged_weights_say_how_to_regenerate_them(shipped, tmp_path, damage):
         backbones.create(NAME)
 
 
-def test_weights_of_another_architecture_are_refused(shipped):
-    save_weights(backbones.create("mini_vit_b.clip", pretrained=False), NAME, {})
+def test_weights_of_another_architecture_are_refused(shipped, tmp_path):
+    ship(backbones.create("mini_vit_b.clip", pretrained=False), tmp_path)
     with pytest.raises(UserError, match="another architecture"):
         backbones.create(NAME)
 
