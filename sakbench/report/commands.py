@@ -8,15 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sakbench.analysis.leaderboard import leaderboard
 from sakbench.analysis.verify import verify as recompute
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import only_writer, planned
 from sakbench.experiments.run import run as run_experiment
-from sakbench.report.progress import Display, Rendering
+from sakbench.report.progress import Display, PretrainingLines, Rendering
 from sakbench.report.summary import summarize
-from sakbench.report.terminal import print_checks, print_record, print_runs, print_table, print_tables
+from sakbench.report.terminal import print_cards, print_checks, print_record, print_runs, print_table, print_tables
 from sakbench.runs.executor import Interruption
 from sakbench.runs.jobs import Job
 from sakbench.runs.scales import Scale
@@ -25,7 +26,6 @@ from sakbench.runs.spec import RunSpec
 from sakbench.store import published
 from sakbench.store.database import open_store
 from sakbench.store.jsonl import export_jsonl
-from sakbench.store.leaderboard import leaderboard
 
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 _PIPE_WIDTH = 160  # a table on a pipe is not cut to a terminal's width
@@ -106,7 +106,7 @@ def ls(location: Path, *, as_json: bool) -> None:
         {"table": e.name, "title": e.title, "seeds": [int(s) for s in seeds.get(e.name, [])]}
         for e in tables.EXPERIMENTS.values()
     ]
-    runs = [] if store is None else store.runs().to_dict("records")
+    runs = [] if store is None else [{str(k): v for k, v in run.items()} for run in store.runs().to_dict("records")]
     if as_json:
         print_json({"tables": experiments, "runs": runs})
     else:
@@ -140,6 +140,21 @@ def verify(*, as_json: bool) -> None:
         print_json(checks)
     else:
         print_checks(console(), checks)
+
+
+def pretrain(names: list[str], output: Path) -> None:
+    """Train mini's backbones anew into a folder, with their cards."""
+    from sakbench.training.pretrain import run as pretraining  # here, because it imports torch
+
+    out = console()
+    cards = pretraining.pretrain(
+        names,
+        output,
+        checkpoints=output / "training",
+        progress=PretrainingLines(out),
+        rendering=lambda done, count: Rendering(out)("pretrain", done, count),
+    )
+    print_cards(out, cards)
 
 
 def print_json(content: object) -> None:

@@ -3,12 +3,17 @@
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sakbench.runs.jobs import Job
+
+if TYPE_CHECKING:
+    from sakbench.training.pretrain import State
+
+_LINE_SECONDS = 60.0
 
 
 class Display(AbstractContextManager["Display"]):
@@ -61,6 +66,24 @@ class Display(AbstractContextManager["Display"]):
         spent = time.monotonic() - self.began[job.id]
         clock = f"{int(spent) // 60}:{int(spent) % 60:02d}"
         self.console.print(f"{job.label:<{self.width}}  {clock:>6}  {numbers}", highlight=False)
+
+
+class PretrainingLines:
+    """A line per backbone and minute: which objective, how far, its losses."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.shown = 0.0
+
+    def __call__(self, state: "State") -> None:
+        """What `pretrain` tells of its state."""
+        now, last = time.monotonic(), state.progress.step == state.progress.steps
+        if not last and now - self.shown < _LINE_SECONDS:
+            return
+        self.shown = now
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in state.progress.losses.items())
+        steps = f"{state.progress.step}/{state.progress.steps}"
+        self.console.print(f"{state.name}  {state.objective}  {steps}  {losses}", highlight=False)
 
 
 class Rendering:

@@ -6,11 +6,10 @@ from typing import Any
 import pandas as pd
 
 from sakbench.analysis.gain import row_gains
-from sakbench.analysis.profile import bias_profile
+from sakbench.analysis.profile import row_profiles
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment
 from sakbench.runs.scales import get as get_scale
-from sakbench.tasks.names import TASKS
 
 VIT_FREEZE = "ViT Freeze"  # the bias profile's reference
 
@@ -76,10 +75,10 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
         raise UserError(f"the store holds nothing of {experiment.name}: `sakbench run {experiment.name}` fills it.")
     scale = str(frame["scale"].iloc[0])
     definition = {row.name: row for row in experiment.build(get_scale(scale), 0)}
-    higher = frame.groupby("task")["higher_is_better"].first().astype(bool).to_dict()
+    higher = {str(task): bool(up) for task, up in frame.groupby("task")["higher_is_better"].first().items()}
     gains = row_gains(frame).groupby("row")["delta_m"]
     delta_m = {str(row): Measure.of(values) for row, values in gains}
-    profiles = _profiles(frame, higher) if experiment.profile else {}
+    profiles = _profiles(frame) if experiment.profile else {}
     lines = []
     for name, rows in frame.sort_values("position").groupby("row", sort=False):
         row = definition.get(str(name))
@@ -104,23 +103,19 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
         higher_is_better=higher,
         metrics={str(task): f"{row.metric} {row.unit}".strip() for task, row in units.iterrows()},
         lines=[line for line in lines if not line.note] + [line for line in lines if line.note],
-        protocols=frame.groupby("task")["protocol"].first().to_dict(),
+        protocols={str(task): str(how) for task, how in frame.groupby("task")["protocol"].first().items()},
     )
 
 
-def _profiles(frame: pd.DataFrame, higher: dict[str, bool]) -> dict[str, dict[str, Measure]]:
-    """μ, σ and μ/σ of every frozen row, seed by seed against the frozen ViT's mean over the seeds."""
-    frozen = frame[frame["row"].str.endswith(" Freeze") & frame["task"].isin(TASKS)]
-    vit = frozen[frozen["row"] == VIT_FREEZE].groupby("task")["value"].mean().to_dict()
-    profiles = {}
-    for name, rows in frozen[frozen["row"] != VIT_FREEZE].groupby("row"):
-        each = [
-            bias_profile(dict(zip(part["task"], part["value"], strict=True)), vit, higher)
-            for _, part in rows.groupby("seed")
-        ]
-        quantities = {"mean": [p.mean for p in each], "sd": [p.sd for p in each], "ratio": [p.ratio for p in each]}
-        profiles[str(name)] = {key: Measure.of(pd.Series(values)) for key, values in quantities.items()}
-    return profiles
+def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
+    """μ, σ and μ/σ of every frozen row but the ViT's, which they are measured against."""
+    profiles = row_profiles(frame[frame["row"].str.endswith(" Freeze")], VIT_FREEZE)
+    quantities = {"mean": "bias_mean", "sd": "bias_sd", "ratio": "bias_ratio"}
+    return {
+        str(row): {name: Measure.of(seeds[column]) for name, column in quantities.items()}
+        for row, seeds in profiles.groupby("row")
+        if row != VIT_FREEZE
+    }
 
 
 def _published(published: pd.DataFrame, place: tuple[str, str]) -> dict[str, float]:

@@ -1,12 +1,13 @@
 """Tables as a person reads them: measured beside published, the best standing out where the seeds bear it."""
 
 import json
+from math import hypot
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sakbench.report.summary import Line, Measure, Summary
+from sakbench.report.summary import Measure, Summary
 from sakbench.runs.scales import get as get_scale
 from sakbench.store.records import RunRecord
 
@@ -38,8 +39,7 @@ def print_table(console: Console, summary: Summary) -> None:
     for task in published:
         name = "Δm" if task == "delta_m" else _HEADINGS.get(task, task)
         table.add_column(f"paper\n{name}", justify="right", style="dim")
-    best = {task: _best(summary, task) for task in columns}
-    best["delta_m"] = _best_gain(summary)
+    best = {quantity: leaders(summary, quantity) for quantity in (*columns, "delta_m")}
     for index, line in enumerate(summary.lines):
         if line.note and not summary.lines[index - 1].note:
             table.add_section()
@@ -98,6 +98,18 @@ def print_record(console: Console, record: RunRecord) -> None:
     console.print(facts, highlight=False)
 
 
+def print_cards(console: Console, cards: dict[str, dict[str, Any]]) -> None:
+    """Print what each pretrained backbone has learned, against the least that it must."""
+    table = Table(box=None)
+    for heading in ("backbone", "paradigm", "figures (least allowed)", ""):
+        table.add_column(heading, overflow="fold")
+    for name, card in cards.items():
+        least = {figure: f" (≥ {value:g})" for figure, value in card["gates"].items()}
+        figures = ", ".join(f"{figure} {value:.3f}{least.get(figure, '')}" for figure, value in card["figures"].items())
+        table.add_row(name, card["paradigm"], figures, "passed" if card["passed"] else "below its gates")
+    console.print(table)
+
+
 def print_checks(console: Console, checks: list[dict[str, Any]]) -> None:
     """Print how many published numbers follow from their own rows, and which do not."""
     wrong = [check for check in checks if not check["agrees"]]
@@ -152,26 +164,16 @@ def _number(value: float | None, *, signed: bool = False) -> str:
     return f"{value:+.2f}" if signed else f"{value:.2f}"
 
 
-def _best(summary: Summary, task: str) -> set[str]:
-    sign = 1.0 if summary.higher_is_better[task] else -1.0
-    return _leaders({line.row: line.measured[task] for line in _ranked(summary) if task in line.measured}, sign)
+def leaders(summary: Summary, quantity: str) -> set[str]:
+    """The rows that stand out in a task or in `delta_m`: the best, and those closer to it than their spreads together.
 
-
-def _best_gain(summary: Summary) -> set[str]:
-    return _leaders({line.row: line.delta_m for line in _ranked(summary) if line.delta_m}, 1.0)
-
-
-def _ranked(summary: Summary) -> list[Line]:
-    return [line for line in summary.lines if not line.note]
-
-
-def _leaders(measures: dict[str, Measure], sign: float) -> set[str]:
-    """The best row and those whose distance to it is within the two rows' spreads."""
+    Notes do not compete.
+    """
+    ranked = [line for line in summary.lines if not line.note]
+    found = {line.row: line.delta_m if quantity == "delta_m" else line.measured.get(quantity) for line in ranked}
+    measures = {row: measure for row, measure in found.items() if measure is not None}
     if not measures:
         return set()
-    top = max(measures.values(), key=lambda m: sign * m.mean)
-    return {
-        row
-        for row, measure in measures.items()
-        if abs(top.mean - measure.mean) <= ((top.spread or 0.0) ** 2 + (measure.spread or 0.0) ** 2) ** 0.5
-    }
+    sign = 1.0 if quantity == "delta_m" or summary.higher_is_better[quantity] else -1.0
+    top = max(measures.values(), key=lambda measure: sign * measure.mean)
+    return {row for row, m in measures.items() if abs(top.mean - m.mean) <= hypot(top.spread or 0.0, m.spread or 0.0)}

@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,10 +47,7 @@ class LocalExecutor:
     def __init__(self, count: int, folder: Path) -> None:
         self.count = count
         self.folder = folder
-        methods = multiprocessing.get_all_start_methods()
-        # A fork server imports torch once for all jobs; where there is none each job pays for its own import.
-        self.context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        self.context.set_forkserver_preload(["sakbench.runs.perform"])
+        self.context = _processes()
 
     def run(self, jobs: list[Job], display: Display, keep: "Keep") -> None:
         """Do all `jobs`, none before those it comes after; `keep(job, result)` stores each result as it arrives.
@@ -124,6 +122,15 @@ class Keep(Protocol):
 
     def __call__(self, job: Job, result: dict[str, Any]) -> None:
         """Keep it."""
+
+
+def _processes() -> ForkServerContext | SpawnContext:
+    """A fork server imports torch once for all jobs; where there is none, each job pays for its own import."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sakbench.runs.perform"])
+    return context
 
 
 def _serve(job: Job, folder: Path, pipe: Connection) -> None:

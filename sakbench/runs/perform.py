@@ -54,7 +54,7 @@ def perform(work: RunSpec | Bank, folder: Path, report: Report, stop: Stop) -> d
             _features(work, lambda done, count: report(done, count, {}), stop)
             return {}
         return _run(work, folder, report, stop)
-    except (Interrupted, InterruptedError):
+    except Interrupted:
         raise Stopped from None
 
 

@@ -39,7 +39,7 @@ def similarity(student: SAK, scenes: Scenes) -> dict[str, float]:
     for batch in scenes.in_order():
         for name, maps in student.student_maps(student.represent(batch["image"])).items():
             for mine, theirs in zip(maps, feature_maps(batch[f"features/{name}"]), strict=True):
-                size = max(mine.shape[-2:], theirs.shape[-2:])
+                size = (max(mine.shape[2], theirs.shape[2]), max(mine.shape[3], theirs.shape[3]))
                 ours, known = bilinear(mine, size), bilinear(theirs, size)
                 totals.setdefault(name, []).append(F.cosine_similarity(ours.flatten(1), known.flatten(1)))
     return {name: torch.cat(values).mean().item() for name, values in totals.items()}

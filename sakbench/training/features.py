@@ -11,6 +11,7 @@ from numpy.lib.format import open_memmap
 from sakbench import backbones
 from sakbench.data import miniworld
 from sakbench.errors import UserError
+from sakbench.training.loop import Interrupted
 from sakbench.training.scenes import images_tensor
 
 _BATCH = 50
@@ -28,7 +29,7 @@ def bank(
 
     With `flipped` the images are mirrored first. Half precision keeps three digits of un-normalised features and
     halves the file. The file's name holds the digests of the weights and of the images; it is written under another
-    name and renamed, so a file with this name is whole. Raises `InterruptedError` when `stop()` became true.
+    name and renamed, so a file with this name is whole. Raises `Interrupted` when `stop()` became true.
     """
     path = _path(backbone, split, flipped)
     if path.exists():

@@ -63,6 +63,7 @@ def fit(
     began = reported = saved = time.monotonic()
     finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
     stream = batches(start)
+    after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
     for step in range(start, recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
@@ -75,8 +76,8 @@ def fit(
             accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if hasattr(objective, "after_step"):
-            objective.after_step(step)
+        if after_step is not None:
+            after_step(step)
 
         done, now = step + 1, time.monotonic()
         if done == recipe.steps or now - reported > _REPORT_SECONDS:
@@ -96,8 +97,9 @@ def fit(
 
 
 def _parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:
-    if hasattr(objective, "parameter_groups"):
-        return list(objective.parameter_groups())
+    groups: Callable[[], list[dict[str, Any]]] | None = getattr(objective, "parameter_groups", None)
+    if groups is not None:
+        return groups()
     return [{"params": [p for p in objective.parameters() if p.requires_grad]}]
 
 

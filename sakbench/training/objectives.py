@@ -34,7 +34,8 @@ class TaskObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Losses:
         """One term per task, already weighted, and one per teacher."""
-        size = tuple(next(batch[name] for name in self.tasks).shape[-2:])
+        height, width = next(batch[name] for name in self.tasks).shape[-2:]
+        size = (height, width)
         distilled: Losses = {}
         if isinstance(self.student, SAK):
             experts = self.student.represent(batch["image"])

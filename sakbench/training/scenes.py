@@ -1,6 +1,6 @@
 """Miniworld scenes as training batches: normalised images, targets, teachers' features, mirrored together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Scenes:
         *,
         size: int | None,
         tasks: dict[str, Task] | None = None,
-        banks: dict[str, tuple[np.ndarray, np.ndarray | None]] | None = None,
+        banks: Mapping[str, tuple[np.ndarray, np.ndarray | None]] | None = None,
     ) -> None:
         self.count = len(split.images)
         everything = np.arange(self.count)
@@ -76,6 +76,9 @@ class Scenes:
             coin = np.random.default_rng((seed, 1, step)).random(batch_size) < 0.5
             yield self.batch(rows, coin & mirror)
             step += 1
+
+    def _epoch(self, seed: int, epoch: int) -> np.ndarray:
+        return np.random.default_rng((seed, 0, epoch)).permutation(self.count)
 
     def in_order(self, batch_size: int = 50) -> Iterator[dict[str, Tensor]]:
         """Every scene once, not mirrored."""

@@ -1,0 +1,100 @@
+"""The picture that README opens with: scenes with their ground truth, Table 7 and the bias profile, from a store.
+
+python studies/overview.py --store results/mini.jsonl --output results/overview.png
+"""
+
+import argparse
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from sakbench import data, tasks
+from sakbench.analysis.profile import row_profiles
+from sakbench.data import miniworld
+from sakbench.experiments import tables
+from sakbench.plots import figures
+from sakbench.report.summary import Measure, Summary, summarize
+from sakbench.report.terminal import leaders
+from sakbench.runs.scales import MINI
+from sakbench.store import open_store, published
+
+SCENES = (3, 8, 0, 17)  # of the test split: people, animals, solids, clutter
+DPI = 160
+
+
+def scenes() -> Figure:
+    split = data.load(MINI.dataset, "test", MINI.test_images)
+    rows = np.array(SCENES)
+    pictures = {"image": np.asarray(split.images[rows])}
+    for name, target in miniworld.targets(split, rows, MINI.tasks).items():
+        task = tasks.make(name, classes=len(miniworld.CLASSES) if name == "semseg" else None)
+        pictures[name] = np.stack([task.colours(one) for one in target])
+    return figures.scenes_sheet(pictures)
+
+
+def table(summary: Summary) -> Figure:
+    best = {task: leaders(summary, task) for task in (*MINI.tasks, "delta_m")}
+    columns = [
+        *(f"{task} {'↑' if summary.higher_is_better[task] else '↓'}" for task in MINI.tasks),
+        "Δm % ↑",
+        "paper Δm",
+    ]
+    rows, bold = {}, []
+    for line in summary.lines:
+        cells = [line.measured[task] for task in MINI.tasks]
+        paper = line.published.get("delta_m")
+        rows[line.row] = [*map(text, cells), text(line.delta_m, "+"), "" if paper is None else f"{paper:+.2f}"]
+        bold.append([*(line.row in best[task] for task in MINI.tasks), line.row in best["delta_m"], False])
+    note = (
+        f"measured at scale {summary.scale} on {summary.dataset}, mean ± standard deviation over seeds"
+        f" {', '.join(map(str, summary.seeds))}; bold: best within noise\n"
+        "rendered scenes and small models: compare rows with each other, not with the paper's column"
+    )
+    return figures.table(summary.experiment.title, columns, rows, bold=bold, note=note)
+
+
+def text(measure: Measure | None, sign: str = "") -> str:
+    if measure is None:
+        return ""
+    return f"{measure.mean:{sign}.2f}" + ("" if measure.spread is None else f" ±{measure.spread:.2f}")
+
+
+def profile(frame) -> Figure:
+    frozen = frame[(frame["table"] == "table12") & frame["row"].str.endswith(" Freeze")]
+    improvement, summary = {}, {}
+    for row, seeds in row_profiles(frozen).groupby("row", sort=False):
+        if row == "ViT Freeze":
+            continue
+        model = str(row).removesuffix(" Freeze")
+        improvement[model] = seeds[list(MINI.tasks)].to_numpy()
+        summary[model] = tuple(seeds[["bias_mean", "bias_sd", "bias_ratio"]].mean())
+    return figures.bias_profile(improvement, MINI.tasks, summary, reference="the frozen ViT")
+
+
+def stack(parts: list[Figure]) -> Image.Image:
+    """The figures below each other, centred on white."""
+    images = []
+    for figure in parts:
+        buffer = BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI)
+        images.append(Image.open(buffer).convert("RGB"))
+    page = Image.new("RGB", (max(i.width for i in images), sum(i.height for i in images) + 30 * len(images)), "white")
+    top = 0
+    for image in images:
+        page.paste(image, ((page.width - image.width) // 2, top))
+        top += image.height + 30
+    return page
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=Path("results/mini.jsonl"))
+    parser.add_argument("--output", type=Path, default=Path("results/overview.png"))
+    options = parser.parse_args()
+    frame = open_store(options.store, write=False).frame()
+    summary = summarize(tables.get("table7"), frame, published.frame())
+    stack([scenes(), table(summary), profile(frame)]).save(options.output)
+    print(options.output)

@@ -1,0 +1,46 @@
+"""Shared fixtures. What tests render and compute lies in a cache of its own, never in the user's."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sakbench.runs.scales import MINI, Scale
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A fresh cache folder for the whole session, which child processes inherit."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SAKBENCH_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Scale:
+    """Mini with a few images and steps: the same code in seconds, for numbers that mean nothing."""
+    return replace(
+        MINI,
+        distill_images=24,
+        train_images=16,
+        test_images=12,
+        distill=replace(MINI.distill, steps=4, batch_size=8, warmup=1),
+        tune=replace(MINI.tune, steps=6, batch_size=8),
+        probe=replace(MINI.probe, steps=4, batch_size=8),
+    )
+
+
+@pytest.fixture
+def sakbench(tmp_path):
+    """The command as a user calls it, in an empty folder; gives the finished process."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "sakbench", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    return call

@@ -1,0 +1,139 @@
+"""Whole tables at a tiny scale, through worker processes; killed and interrupted ones end with the same numbers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sakbench.errors import UserError
+from sakbench.experiments import tables
+from sakbench.experiments.rows import multi_task
+from sakbench.experiments.run import only_writer, planned
+from sakbench.report.commands import run_and_print
+from sakbench.runs.jobs import Job, jobs
+from sakbench.runs.perform import perform
+from sakbench.store import open_store
+
+COMMAND = Path(__file__).with_name("tiny_command.py")
+
+
+def numbers(store):
+    frame = open_store(store, write=False).frame()
+    return frame.set_index(["table", "row", "task"])["value"].sort_index()
+
+
+def start(store):
+    """The small table's command in a process group of its own, as a terminal would start it."""
+    command = [sys.executable, str(COMMAND), str(store)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_checkpoint(store, process):
+    """Until some training has written a checkpoint, or the process has ended."""
+    while not list((store.parent / "runs").glob("*/training/step-*")) and process.poll() is None:
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    store = tmp_path_factory.mktemp("undisturbed") / "store.db"
+    process = start(store)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return numbers(store)
+
+
+def test_the_table_is_complete(undisturbed):
+    tasks = {task for _, row, task in undisturbed.index if row == "CLIP"}
+    assert tasks == {"semseg", "parsing", "saliency", "normals", "boundary"}
+
+
+def test_kill_9_in_the_middle_changes_no_number(undisturbed, tmp_path):
+    store = tmp_path / "store.db"
+    for _ in range(3):
+        process = start(store)
+        wait_for_checkpoint(store, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    process = start(store)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    pd.testing.assert_series_equal(numbers(store), undisturbed)
+
+
+def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(undisturbed, tmp_path):
+    store = tmp_path / "store.db"
+    process = start(store)
+    wait_for_checkpoint(store, process)
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate()
+    assert process.returncode == 130, output
+    assert "goes on from there" in output
+    assert "Traceback" not in output
+    process = start(store)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    pd.testing.assert_series_equal(numbers(store), undisturbed)
+
+
+def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
+    store = tmp_path / "store.db"
+    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
+    for _ in range(2):
+        assert run_and_print(experiment, tiny, 1, 2, store, as_json=False) == 0
+    assert "every run is in the store already" in capsys.readouterr().out
+    assert planned(experiment, tiny, range(1), open_store(store, write=False), tmp_path / "runs") == []
+    assert len(planned(experiment, tiny, range(2), open_store(store, write=False), tmp_path / "runs")) == 6
+
+
+def test_the_number_of_processes_changes_no_number(tiny, tmp_path):
+    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
+    found = []
+    for processes in (1, 3):
+        store = tmp_path / f"{processes}.db"
+        run_and_print(experiment, tiny, 1, processes, store, as_json=False)
+        found.append(numbers(store))
+    pd.testing.assert_series_equal(*found)
+
+
+def test_every_table_runs(tiny, tmp_path):
+    """Every kind of run of every table, in this process."""
+    done = set()
+    for name in tables.EXPERIMENTS:
+        for job in ordered(tables.get(name), tiny):
+            if job.id not in done:
+                result = perform(job.work, tmp_path / "runs", lambda *progress: None, lambda: False)
+                done.add(job.id)
+                for metric in result.get("metrics", []):
+                    assert metric["value"] == metric["value"], job.label
+
+
+def ordered(experiment, scale) -> list[Job]:
+    specs = [spec for row in experiment.build(scale, 0) for spec in row.runs]
+    waiting, order = jobs(list({s.id: s for spec in specs for s in (spec.start, spec) if s}.values())), []
+    while waiting:
+        ready = next(job for job in waiting if all(after in {j.id for j in order} for after in job.after))
+        waiting.remove(ready)
+        order.append(ready)
+    return order
+
+
+def test_a_diverging_run_stops_the_table_with_a_sentence(tiny, tmp_path):
+    spec = multi_task(replace(tiny, tune=replace(tiny.tune, lr=1e30, clip=None, steps=200)), 0)
+    with pytest.raises(UserError, match="no longer finite"):
+        perform(spec, tmp_path / "runs", lambda *progress: None, lambda: False)
+    assert not (tmp_path / "runs" / spec.id / "model.safetensors").exists()
+
+
+def test_a_second_process_on_the_same_store_is_turned_away(tmp_path):
+    store = tmp_path / "store.db"
+    with only_writer(store), pytest.raises(UserError, match="another sakbench"), only_writer(store):
+        pass

@@ -1,0 +1,116 @@
+"""The commands as a user calls them: what they print, their exit codes, and every kind of bad input."""
+
+import json
+import sqlite3
+
+import pytest
+
+from tests.conftest import ROOT
+
+SHIPPED = str(ROOT / "results" / "mini.jsonl")
+
+
+def complains(done, *words):
+    """One sentence on standard error, exit code 2, no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("sakbench: ")
+    for word in words:
+        assert word in done.stderr
+    return True
+
+
+def test_a_misspelt_table_gets_a_suggestion(sakbench, tmp_path):
+    assert complains(sakbench("run", "tabel7"), "did you mean table7?")
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "table7", "--seeds", "0"], ["--seeds", "0"]),
+        (["run", "table7", "--seeds", "many"], ["--seeds", "many"]),
+        (["run", "table7", "--jobs", "-1"], ["--jobs", "-1"]),
+        (["run", "table7", "--scale", "minni"], ["minni", "did you mean mini?"]),
+        (["run"], ["TABLE"]),
+        (["shwo", "table7"], ["shwo"]),
+        (["show", "table7"], ["there is no store", "sakbench run table7"]),
+        (["show", "table7", "--store", "results.csv"], [".db", ".jsonl"]),
+        (["run", "table7", "--store", "results.jsonl"], ["for reading only"]),
+        (["show", "tabel7", "--store", SHIPPED], ["did you mean table7?"]),
+        (["show", "abcdef012345", "--store", SHIPPED], ["no run", "sakbench ls"]),
+        (["export", "leaderbord", "--store", SHIPPED], ["leaderbord"]),
+        (["export", "leaderboard", "--store", SHIPPED, "--output", "no/such/folder.csv"], ["no/such/folder.csv"]),
+        (["export", "results", "--store", SHIPPED], ["--output"]),
+        (["pretrain", "mini_vit_b.clap"], ["did you mean mini_vit_b.clip?"]),
+        ([], ["COMMAND"]),
+    ],
+)
+def test_bad_input_gets_a_sentence(sakbench, arguments, words):
+    assert complains(sakbench(*arguments), *words)
+
+
+def test_a_store_that_is_none(sakbench, tmp_path):
+    (tmp_path / "notes.db").write_text("not a database, whatever its name says, and long enough to be read as one")
+    assert complains(sakbench("show", "table7", "--store", "notes.db"), "notes.db")
+    sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE cakes (name)").connection.commit()
+    assert complains(sakbench("run", "table7", "--store", "other.db"), "other.db", "not a sakbench store")
+    (tmp_path / "half.jsonl").write_text('{"type": "schema", "version": 1}\n{"type": "ru')
+    assert complains(sakbench("show", "table7", "--store", "half.jsonl"), "line 2", "half.jsonl")
+
+
+def test_verify_names_the_row_that_does_not_follow(sakbench):
+    done = sakbench("verify", "--json")
+    assert done.returncode == 0
+    checks = json.loads(done.stdout)
+    gains = [c for c in checks if c["table"].startswith("table") and c.get("quantity") == "delta_m"]
+    assert len(gains) == 145
+    assert [(c["table"], c["row"], c["published"]) for c in gains if not c["agrees"]] == [("table16", "TFUT", 3.99)]
+
+
+def test_the_shipped_store_answers_in_json(sakbench):
+    done = sakbench("show", "table7", "--store", SHIPPED, "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row for row in json.loads(done.stdout)["rows"]}
+    names = ["Single-task baseline", "Multi-task baseline", "DINOv2", "CLIP", "SAM", "DINOv2+CLIP", "DINOv2+CLIP+SAM"]
+    assert [name for name in rows if not rows[name]["note"]] == names
+    tasks = {"semseg", "parsing", "saliency", "normals", "boundary"}
+    for row in rows.values():
+        assert set(row["measured"]) == tasks
+        assert len(row["seeds"]) >= 3
+        assert row["runs"]
+    assert rows["Single-task baseline"]["delta_m"] == pytest.approx(0, abs=1e-9)
+    assert rows["DINOv2+CLIP+SAM"]["published"]["delta_m"] == -0.03
+    trio, alone = rows["DINOv2+CLIP+SAM"]["measured"], rows["Single-task baseline"]["measured"]
+    by_hand = sum((-1 if t == "normals" else 1) * (trio[t] - alone[t]) / alone[t] for t in tasks) / 5 * 100
+    assert rows["DINOv2+CLIP+SAM"]["delta_m"] == pytest.approx(by_hand)
+
+
+def test_a_run_can_be_traced(sakbench):
+    runs = json.loads(sakbench("ls", "--store", SHIPPED, "--json").stdout)["runs"]
+    done = sakbench("show", runs[0]["id"][:8], "--store", SHIPPED, "--json")
+    record = json.loads(done.stdout)
+    assert record["id"] == runs[0]["id"]
+    assert {"spec", "seed", "versions", "git_commit", "machine", "duration_s", "peak_memory_mb"} <= set(record)
+
+
+def test_tables_are_printed_whole_on_a_pipe(sakbench):
+    done = sakbench("show", "table7", "--store", SHIPPED)
+    assert done.returncode == 0
+    for word in ("scale mini", "DINOv2+CLIP+SAM", "Multi-task, SAK's compute", "paper", "-0.03", "Δm"):
+        assert word in done.stdout
+    assert "…" not in done.stdout
+
+
+def test_the_leaderboard_never_mixes_measured_and_published(sakbench):
+    done = sakbench("export", "leaderboard", "--csv", "--store", SHIPPED)
+    header, *lines = done.stdout.splitlines()
+    assert {"model", "source", "scale", "delta_m", "seeds", "protocol"} <= set(header.split(","))
+    assert any("RADIO" in line and "published" in line for line in lines)
+    assert any("SAK" in line and "measured" in line and "mini" in line for line in lines)
+
+
+def test_exported_results_give_the_same_table(sakbench, tmp_path):
+    assert sakbench("export", "results", "--store", SHIPPED, "--output", "copy.jsonl").returncode == 0
+    shown = [sakbench("show", "table7", "--json", "--store", store).stdout for store in (SHIPPED, "copy.jsonl")]
+    assert shown[0] == shown[1]
