@@ -11,8 +11,6 @@ import numpy as np
 
 from sakbench.data.miniworld.geometry import Placement, Quadric, Shape, Stroke, Vector, frame, turn_x, turn_y, turn_z
 
-WORLD = frame((1, 1, 1), np.zeros(3))
-
 
 @dataclass(frozen=True, eq=False)
 class Piece:
@@ -25,7 +23,7 @@ class Piece:
 
 def limb(slot: str, name: str, start: Vector, end: Vector, r0: float, r1: float) -> Piece:
     """A tapered limb between two points."""
-    return Piece(Stroke(WORLD, start, end, r0, r1), slot, name)
+    return Piece(Stroke(start, end, r0, r1), slot, name)
 
 
 def blob(

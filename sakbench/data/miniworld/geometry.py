@@ -7,6 +7,7 @@ point at depth D (metres along the optical axis) is D * q. A shape answers three
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,7 +17,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
+Bounds = tuple[float, float, float, float]
+
 NEAREST = 0.05
+EVERYWHERE: Bounds = (-math.inf, math.inf, -math.inf, math.inf)
 _SIGNS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64).T
 
 
@@ -105,21 +109,45 @@ def unit(vectors: Array) -> Array:
 class Shape(Protocol):
     """What the painter asks of a shape."""
 
-    @property
-    def frame(self) -> Frame:
-        """The shape's own axes."""
-
     def placed(self, place: Placement) -> Shape:
         """The shape in camera coordinates."""
 
     def corners(self) -> Vector:
-        """Points (3, k) whose projections enclose the shape's picture."""
+        """Points (3, k) whose convex hull encloses the shape."""
+
+    def bounds(self) -> Bounds:
+        """Where the picture of the placed shape can lie in the image plane: left, right, low, high."""
+
+    def local(self, points: Array) -> Array:
+        """Camera points (3, n) in the shape's own coordinates, for what is drawn on it."""
 
     def depth(self, x: Array, y: Array) -> Array:
         """Depth (h, w) at which the rays x (1, w), y (h, 1) meet the shape first; inf where they miss it."""
 
     def normal(self, points: Array) -> Array:
         """Unit normals (3, n) at surface points (3, n)."""
+
+
+class _Framed:
+    """What the shapes with a frame of their own have in common."""
+
+    frame: Frame
+
+    def corners(self) -> Vector:
+        """Points (3, k) whose convex hull encloses the shape."""
+        raise NotImplementedError
+
+    def bounds(self) -> Bounds:
+        """Left, right, low and high end of the picture in the image plane."""
+        corners = self.corners()
+        if corners[2].max() > -NEAREST:
+            return EVERYWHERE
+        x, y = corners[:2] / -corners[2]
+        return float(x.min()), float(x.max()), float(y.min()), float(y.max())
+
+    def local(self, points: Array) -> Array:
+        """Camera points (3, n) in the shape's own coordinates."""
+        return self.frame.local(points)
 
 
 def _affine(v: Vector, x: Array, y: Array) -> Array:
@@ -139,7 +167,7 @@ def _quadratic(a: Vector, x: Array, y: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class Quadric:
+class Quadric(_Framed):
     """A solid of revolution about local y, x^2 + z^2 = c0 + c1 y + c2 y^2 for low <= y <= high, closed by discs.
 
     Ellipsoids (1, 0, -1), cylinders (1, 0, 0), cones, paraboloids and the waists of vases (c2 > 0) are of this form.
@@ -152,7 +180,7 @@ class Quadric:
 
     def placed(self, place: Placement) -> Quadric:
         """The shape in camera coordinates."""
-        return replace(self, frame=self.frame.placed(place))
+        return Quadric(self.frame.placed(place), self.profile, self.low, self.high)
 
     @property
     def _is_ellipsoid(self) -> bool:
@@ -214,7 +242,6 @@ class Quadric:
 class Stroke:
     """A limb: a ball that moves from `start` to `end` while its radius goes from r0 to r1 (weak perspective)."""
 
-    frame: Frame
     start: Vector
     end: Vector
     r0: float
@@ -223,46 +250,88 @@ class Stroke:
     def placed(self, place: Placement) -> Stroke:
         """The shape in camera coordinates."""
         s = place.scale
-        return Stroke(
-            self.frame.placed(place), place.to_camera(self.start), place.to_camera(self.end), self.r0 * s, self.r1 * s
-        )
+        return Stroke(place.to_camera(self.start), place.to_camera(self.end), self.r0 * s, self.r1 * s)
 
     def corners(self) -> Vector:
         """Corners (3, 16) of the boxes about both ends."""
         return np.concatenate([self.start[:, None] + self.r0 * _SIGNS, self.end[:, None] + self.r1 * _SIGNS], axis=1)
 
-    def _axis(self, x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
-        """Offsets (in the image plane) from the axis point nearest to each ray, its depth, and the radius there."""
-        x0, y0, z0 = self.start.tolist()
-        x1, y1, z1 = self.end.tolist()
-        ax, ay = -x0 / z0, -y0 / z0
-        ux, uy = -x1 / z1 - ax, -y1 / z1 - ay
+    def bounds(self) -> Bounds:
+        """Left, right, low and high end of the picture in the image plane."""
+        ends = []
+        for (x, y, z), r in ((self.start.tolist(), self.r0), (self.end.tolist(), self.r1)):
+            near, far = -z - r, -z + r
+            if near < NEAREST:
+                return EVERYWHERE
+            ends.append(
+                [
+                    edge / (near if (edge < 0) == low else far)
+                    for edge, low in ((x - r, True), (x + r, False), (y - r, True), (y + r, False))
+                ]
+            )
+        (a, b, c, d), (e, f, g, h) = ends
+        return min(a, e), max(b, f), min(c, g), max(d, h)
+
+    def local(self, points: Array) -> Array:
+        """Camera points (3, n) relative to the start."""
+        result: Array = points - self.start.astype(np.float32)[:, None]
+        return result
+
+    def _nearest(self, x: Array, y: Array) -> tuple[Array, Array, Array]:
+        """The axis point nearest to each ray in the image: how far along it is (0..1), and the offsets to it."""
+        (ax, ay), (ux, uy) = self._track()
         inverse = 1.0 / (ux * ux + uy * uy + 1e-9)
         t: Array = (x - ax) * (ux * inverse) + (y - ay) * (uy * inverse)
         np.clip(t, 0, 1, out=t)
         dx: Array = (x - ax) - ux * t
         dy: Array = (y - ay) - uy * t
+        return t, dx, dy
+
+    def _track(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Start and direction of the axis in the image plane."""
+        x0, y0, z0 = self.start.tolist()
+        x1, y1, z1 = self.end.tolist()
+        ax, ay = -x0 / z0, -y0 / z0
+        return (ax, ay), (-x1 / z1 - ax, -y1 / z1 - ay)
+
+    def _size(self, t: Array) -> tuple[Array, Array]:
+        """Depth of the axis, and radius, at t along it."""
+        z0, z1 = float(self.start[2]), float(self.end[2])
         depth: Array = (z0 - z1) * t - z0
         radius: Array = float(self.r0) + float(self.r1 - self.r0) * t
-        return dx, dy, depth, radius
+        return depth, radius
 
     def depth(self, x: Array, y: Array) -> Array:
         """Depth (h, w) of the first meeting; inf where the rays miss."""
-        dx, dy, z, r = self._axis(x, y)
+        t, dx, dy = self._nearest(x, y)
+        z, r = self._size(t)
         rise2 = r * r - (dx * dx + dy * dy) * (z * z)
         meeting: Array = z - np.sqrt(np.maximum(rise2, 0))
         meeting[(rise2 < 0) | (meeting < NEAREST)] = np.inf
         return meeting
 
     def normal(self, points: Array) -> Array:
-        """Unit normals (3, n)."""
+        """Unit normals (3, n): of the balls at the ends, and between them across the axis, taper included."""
         depth = -points[2]
-        dx, dy, z, _ = self._axis(points[0] / depth, points[1] / depth)
-        return unit(np.stack([dx * z, dy * z, z - depth]))
+        t, dx, dy = self._nearest(points[0] / depth, points[1] / depth)
+        z, r = self._size(t)
+        rise = z - depth
+        normals = np.stack([dx * z, dy * z, rise])
+        _, (ux, uy) = self._track()
+        length = math.hypot(ux, uy)
+        if length > 1e-6:
+            px, py = -uy / length, ux / length  # across the axis, in the image
+            ax, ay, az = (self.end - self.start).tolist()
+            side = normals[0] * px + normals[1] * py
+            lean = az * rise + float(self.r1 - self.r0) * r
+            # the cross product of the tangents (ax, ay, az + r r' / rise) and (px, py, -side / rise), times rise
+            slanted = np.stack([-ay * side - py * lean, ax * side + px * lean, (ax * py - ay * px) * rise])
+            np.copyto(normals, slanted, where=(t > 0) & (t < 1))
+        return unit(normals)
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class Box(_Framed):
     """The cube |x|, |y|, |z| <= 1 of its frame."""
 
     frame: Frame
@@ -298,7 +367,7 @@ class Box:
         return self.frame.turned(gradient)
 
 
-class _Traced:
+class _Traced(_Framed):
     """Shapes found by walking along the ray as far as the signed distance allows; frames scale all axes alike."""
 
     frame: Frame
@@ -394,28 +463,20 @@ class RoundedBox(_Traced):
         return self.frame.turned(np.sign(p) * np.maximum(abs(p) - core, np.float32(1e-6)))
 
 
-def window(shape: Shape, size: int, field: float) -> tuple[slice, slice] | None:
-    """Rows and columns of the size x size image that can show the shape; None if it lies outside."""
-    corners = shape.corners()
-    if corners[2].max() > -NEAREST:
-        return slice(0, size), slice(0, size)
-    x, y = corners[0] / -corners[2], corners[1] / -corners[2]
+def window(bounds: Bounds, size: int, field: float) -> tuple[slice, slice]:
+    """Rows and columns of the size x size image that show what lies within the bounds; empty if outside the image."""
+    left, right, low, high = (min(max(value, -field), field) for value in bounds)
     scale = size / (2 * field)
-    left, right = (x.min() + field) * scale, (x.max() + field) * scale
-    top, bottom = (field - y.max()) * scale, (field - y.min()) * scale
-    rows = slice(max(int(top), 0), min(int(bottom) + 1, size))
-    columns = slice(max(int(left), 0), min(int(right) + 1, size))
-    if rows.start >= rows.stop or columns.start >= columns.stop:
-        return None
+    rows = slice(int((field - high) * scale), math.ceil((field - low) * scale))
+    columns = slice(int((left + field) * scale), math.ceil((right + field) * scale))
     return rows, columns
 
 
 def draw(shape: Shape, number: int, depth: Array, ids: NDArray[np.uint16], x: Array, y: Array, field: float) -> None:
     """Put the shape into the z-buffer: depth (size, size) and, where it is nearest, its number into ids."""
-    view = window(shape, depth.shape[0], field)
-    if view is None:
+    view = rows, columns = window(shape.bounds(), depth.shape[0], field)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
         return
-    rows, columns = view
     meeting = shape.depth(x[:, columns], y[rows])
     nearer = meeting < depth[view]
     np.copyto(depth[view], meeting, where=nearer)

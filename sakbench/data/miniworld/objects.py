@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sakbench.data.miniworld.figures import WORLD, Piece, animal, blob, on_ground, person
+from sakbench.data.miniworld.figures import Piece, animal, blob, on_ground, person
 from sakbench.data.miniworld.geometry import (
     Box,
     Placement,
@@ -65,7 +65,7 @@ def soft_block(
 
 def post(slot: str, name: str, start: tuple[float, ...], end: tuple[float, ...], r0: float, r1: float) -> Piece:
     """A round bar."""
-    return Piece(Stroke(WORLD, np.array(start), np.array(end), r0, r1), slot, name)
+    return Piece(Stroke(np.array(start), np.array(end), r0, r1), slot, name)
 
 
 def ball(rng: np.random.Generator) -> list[Piece]:
@@ -104,7 +104,7 @@ def tree(rng: np.random.Generator) -> list[Piece]:
     u = rng.uniform
     top = np.array([u(-0.08, 0.08), u(0.42, 0.55), u(-0.05, 0.05)])
     r = u(0.04, 0.075)
-    pieces = [Piece(Stroke(WORLD, np.zeros(3), top, r, r * 0.7), "trunk", "trunk")]
+    pieces = [Piece(Stroke(np.zeros(3), top, r, r * 0.7), "trunk", "trunk")]
     if rng.random() < 0.3:
         for i in range(3):
             low = 0.25 + 0.22 * i

@@ -175,7 +175,7 @@ class _Pixels:
         for i, (piece, finish) in enumerate(zip(thing.pieces, finishes, strict=True), start=number):
             part = slice(self.bounds[i], self.bounds[i + 1])
             if finish.drawing is not None and part.start < part.stop:
-                finish.drawing(piece.shape.frame.local(self.points[:, part]), self.albedo[:, part])
+                finish.drawing(piece.shape.local(self.points[:, part]), self.albedo[:, part])
 
     def colours(self) -> Array:
         """Lit colours (3, n), in image order."""
