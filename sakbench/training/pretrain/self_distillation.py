@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sakbench.training.pretrain.views import View, normalise, positions_in, random_colours, random_crop, unit
+from sakbench.training.pretrain.views import View, normalise, positions_in, random_crop, random_hues, unit
 from sakbench.training.pretrain.vit import tokens, weight_decay_groups
 
 _GLOBALS, _LOCALS = 2, 2
@@ -30,7 +30,7 @@ class Crops:
     global_size: int = 48
     local_size: int = 32
     global_area: tuple[float, float] = (0.4, 1.0)
-    local_area: tuple[float, float] = (0.1, 0.4)
+    local_area: tuple[float, float] = (0.15, 0.4)
 
 
 class Network(nn.Module):
@@ -127,7 +127,7 @@ class MomentumContrast(StudentAndTeacher):
         self.predictor = nn.Sequential(
             nn.Linear(dim, 2 * dim, bias=False), nn.BatchNorm1d(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
         )
-        self.temperature = 0.15
+        self.temperature = 0.1
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`images` uint8 (B, 128, 128, 3)."""
@@ -259,7 +259,7 @@ def koleo(z: Tensor) -> Tensor:
 
 
 def _coloured(views: list[View]) -> Tensor:
-    return normalise(torch.cat([random_colours(view.images, 0.4, grey=0.2) for view in views]))
+    return normalise(torch.cat([random_hues(view.images, 0.4, grey=0.2) for view in views]))
 
 
 def _patch_centres(side: int) -> Tensor:

@@ -64,17 +64,33 @@ def positions_in(view: View, other: View, points: Tensor) -> Tensor:
     return (in_image - other.centre.unsqueeze(1)) / other.extent.unsqueeze(1)
 
 
-def random_colours(images: Tensor, strength: float, grey: float = 0.0) -> Tensor:
-    """Mix the channels of each image (in 0 to 1) by a random matrix, with random contrast and brightness.
+def random_colours(images: Tensor, strength: float) -> Tensor:
+    """Mix the channels of each image (in 0 to 1) by a random matrix near the identity, with contrast and brightness.
 
-    `strength` is the standard deviation of the mixing matrix around the identity; a share `grey` becomes grey.
+    `strength` is the standard deviation of the matrix's entries. Tints included: what was grey becomes coloured.
     """
     n = len(images)
-    mixing = torch.eye(3) + strength * torch.randn(n, 3, 3)
-    mixing = torch.where((torch.rand(n, 1, 1) < grey), _LUMA.expand(n, 3, 3), mixing)
-    contrast = torch.empty(n, 1, 1).uniform_(1 - strength, 1 + strength)
-    brightness = torch.empty(n, 1, 1).uniform_(-strength / 3, strength / 3)
-    mixing, contrast, brightness = (t.to(images.device) for t in (mixing, contrast, brightness))
+    return _relit(images, torch.eye(3) + strength * torch.randn(n, 3, 3), strength, strength / 3)
+
+
+def random_hues(images: Tensor, strength: float, grey: float) -> Tensor:
+    """As `random_colours`, but what is grey stays grey and light stays light: only hues change, as much as they may.
+
+    Strong mixing that also shifts grey would push pixels out of range and wash out texture. A share `grey` of the
+    images loses its colours.
+    """
+    n = len(images)
+    shift = torch.randn(n, 3, 3)
+    mixing = torch.eye(3) + strength * (shift - shift.mean(dim=2, keepdim=True))
+    mixing = torch.where(torch.rand(n, 1, 1) < grey, _LUMA.expand(n, 3, 3), mixing)
+    return _relit(images, mixing, 0.35, 0.12)
+
+
+def _relit(images: Tensor, mixing: Tensor, contrast: float, brightness: float) -> Tensor:
+    """Channels mixed by (n, 3, 3), contrast from 1 - c to 1 + c, brightness from -b to b."""
+    n = len(images)
+    scale = torch.empty(n, 1, 1).uniform_(1 - contrast, 1 + contrast)
+    offset = torch.empty(n, 1, 1).uniform_(0.5 - brightness, 0.5 + brightness)
     flat = images.flatten(2)
-    mixed = torch.baddbmm(0.5 + brightness.expand(-1, 3, flat.shape[2]), mixing * contrast, flat - 0.5)
-    return mixed.clamp_(0, 1).view_as(images)
+    mixing, offset = (mixing * scale).to(images.device), offset.to(images.device)
+    return torch.baddbmm(offset.expand(-1, 3, flat.shape[2]), mixing, flat - 0.5).clamp_(0, 1).view_as(images)
