@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--scale", default="mini", help="mini (default): rendered scenes and small models, no download")
     run.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
+    run.add_argument("--rows", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
     run.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
     _store_option(run)
     _json_option(run)
@@ -120,7 +121,15 @@ def _json_option(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGr
 def _run(options: argparse.Namespace) -> int:
     from sakbench.report.commands import run
 
-    return run(options.experiment, options.scale, options.seeds, options.jobs, options.store, as_json=options.json)
+    return run(
+        options.experiment,
+        options.scale,
+        options.seeds,
+        options.jobs,
+        options.store,
+        rows=options.rows,
+        as_json=options.json,
+    )
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -32,6 +32,7 @@ def test_a_misspelt_table_gets_a_suggestion(sakbench, tmp_path):
         (["run", "table7", "--seeds", "many"], ["--seeds", "many"]),
         (["run", "table7", "--jobs", "-1"], ["--jobs", "-1"]),
         (["run", "table7", "--scale", "minni"], ["minni", "did you mean mini?"]),
+        (["run", "table12", "--rows", "Freez3"], ["Freez3", "table12"]),
         (["run"], ["TABLE"]),
         (["shwo", "table7"], ["shwo"]),
         (["show", "table7"], ["there is no store", "sakbench run table7"]),

@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sakbench import data
-from sakbench.errors import UserError
+from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import Experiment, Row
 from sakbench.runs.executor import Display, LocalExecutor
 from sakbench.runs.jobs import Bank, Job, jobs
@@ -23,11 +23,18 @@ Watch = Callable[[list[Job]], AbstractContextManager[Display]]
 Rendering = Callable[[str, int, int], None]  # a split, its scenes done, their number
 
 
-def planned(experiment: Experiment, scale: Scale, seeds: range, store: Store, folder: Path) -> list[Job]:
-    """What is left to do: runs that the store lacks, and the features that they read."""
-    specs = [spec for seed in seeds for row in experiment.build(scale, seed) for spec in row.runs]
+def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -> list[RunSpec]:
+    """The runs of the rows whose name contains `rows`, for every seed. Raises `UserError` when there is no such row."""
+    chosen = [row for seed in seeds for row in experiment.build(scale, seed) if rows.lower() in row.name.lower()]
+    if not chosen:
+        raise unknown(f"row of {experiment.name}", rows, [row.name for row in experiment.build(scale, 0)])
+    return [spec for row in chosen for spec in row.runs]
+
+
+def planned(wanted: list[RunSpec], store: Store, folder: Path) -> list[Job]:
+    """What is left to do for some runs: those that the store lacks, and the features that they read."""
     missing = plan(
-        specs,
+        wanted,
         is_stored=lambda run: store.find(run) is not None,
         has_weights=lambda run: (folder / run / "model.safetensors").exists(),
     )
@@ -35,6 +42,7 @@ def planned(experiment: Experiment, scale: Scale, seeds: range, store: Store, fo
 
 
 def run(
+    todo: list[Job],
     experiment: Experiment,
     scale: Scale,
     seeds: range,
@@ -45,11 +53,10 @@ def run(
     watch: Watch,
     rendering: Rendering,
 ) -> None:
-    """Do what is left of `experiment`, store every run as it ends, and fill the rows that are complete.
+    """Do what was `planned` of `experiment`, store every run as it ends, and fill the rows that are complete.
 
     Raises `UserError` when a run fails and `Interruption` on Ctrl-C; what is finished is in the store either way.
     """
-    todo = planned(experiment, scale, seeds, store, folder)
     try:
         if todo:
             _render(todo, processes, rendering)

@@ -13,7 +13,7 @@ from sakbench.analysis.verify import verify as recompute
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import only_writer, planned
+from sakbench.experiments.run import only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
 from sakbench.report.progress import Display, PretrainingLines, Rendering
 from sakbench.report.summary import summarize
@@ -37,25 +37,36 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, width=None if stream.isatty() else _PIPE_WIDTH)
 
 
-def run(name: str, scale_name: str, seeds: int, processes: int | None, location: Path, *, as_json: bool) -> int:
+def run(
+    name: str, scale: str, seeds: int, processes: int | None, location: Path, *, rows: str = "", as_json: bool
+) -> int:
     """Run an experiment with seeds 0 to `seeds` - 1 and print its table; returns the exit code."""
-    return run_and_print(tables.get(name), get_scale(scale_name), seeds, processes, location, as_json=as_json)
+    return run_and_print(tables.get(name), get_scale(scale), seeds, processes, location, rows=rows, as_json=as_json)
 
 
 def run_and_print(
-    experiment: Experiment, scale: Scale, seeds: int, processes: int | None, location: Path, *, as_json: bool
+    experiment: Experiment,
+    scale: Scale,
+    seeds: int,
+    processes: int | None,
+    location: Path,
+    *,
+    rows: str = "",
+    as_json: bool,
 ) -> int:
     """Run an experiment that need not be one of the paper's, and print its table; returns the exit code."""
     processes = processes or os.cpu_count() or 1
     # With --json, standard output belongs to the JSON alone.
     out = console(stderr=as_json)
+    wanted = select(experiment, scale, range(seeds), rows)
     store = open_store(location, write=True)
     folder = location.parent / "runs"
     with only_writer(location):
-        todo = planned(experiment, scale, range(seeds), store, folder)
+        todo = planned(wanted, store, folder)
         _announce(out, experiment.title, scale.name, scale.dataset, seeds, todo)
         try:
             run_experiment(
+                todo,
                 experiment,
                 scale,
                 range(seeds),

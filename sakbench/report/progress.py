@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sakbench.runs.jobs import Job
 
@@ -22,19 +22,25 @@ class Display(AbstractContextManager["Display"]):
     def __init__(self, console: Console, title: str, jobs: list[Job]) -> None:
         self.console = console
         self.width = max((len(job.label) for job in jobs), default=0)
+        self.jobs = len(jobs)
         self.began: dict[str, float] = {}
-        self.count = 0
+        self.spent: dict[str, float] = {}  # of each job's cost
+        self.finished_jobs = 0
         self.bars: dict[str, TaskID] = {}
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}", justify="right"),
             TextColumn("{task.fields[losses]}", style="dim"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left", style="progress.remaining"),
             console=console,
             disable=not console.is_terminal,
+            # The mean speed since the start: jobs differ, and a short memory makes the time left jump.
+            speed_estimate_period=3600,
         )
-        self.whole = self.progress.add_task(f"[bold]{title}", total=len(jobs), losses="")
+        total = sum(job.cost for job in jobs)
+        self.whole = self.progress.add_task(f"[bold]{title}", total=total, count=f"0/{self.jobs}", losses="")
 
     def __enter__(self) -> "Display":
         self.progress.start()
@@ -48,24 +54,28 @@ class Display(AbstractContextManager["Display"]):
     def started(self, job: Job) -> None:
         """Show a bar for the job."""
         self.began[job.id] = time.monotonic()
-        self.bars[job.id] = self.progress.add_task(job.label, total=None, losses="")
+        self.bars[job.id] = self.progress.add_task(job.label, total=None, count="", losses="")
 
     def progressed(self, job: Job, step: int, steps: int, losses: dict[str, float]) -> None:
-        """Move the job's bar."""
+        """Move the job's bar and the whole's."""
         terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self.progress.update(self.bars[job.id], completed=step, total=steps, losses=terms)
+        self.progress.update(self.bars[job.id], completed=step, total=steps, count=f"{step}/{steps}", losses=terms)
+        self._advance(job, step / steps)
 
     def finished(self, job: Job, result: dict[str, Any]) -> None:
         """Replace the job's bar by a line with its numbers."""
-        self.count += 1
+        self.finished_jobs += 1
         self.progress.remove_task(self.bars.pop(job.id))
-        self.progress.update(self.whole, completed=self.count)
-        numbers = "  ".join(
-            f"{m['task']} {m['value']:.2f}" for m in result.get("metrics", []) if m["metric"] != "cosine"
-        )
+        self._advance(job, 1.0)
+        numbers = "  ".join(f"{m['task']} {m['value']:.2f}" for m in result.get("metrics", []))
         spent = time.monotonic() - self.began[job.id]
         clock = f"{int(spent) // 60}:{int(spent) % 60:02d}"
         self.console.print(f"{job.label:<{self.width}}  {clock:>6}  {numbers}", highlight=False)
+
+    def _advance(self, job: Job, share: float) -> None:
+        self.spent[job.id] = share * job.cost
+        done = f"{self.finished_jobs}/{self.jobs}"
+        self.progress.update(self.whole, completed=sum(self.spent.values()), count=done)
 
 
 class PretrainingLines:

@@ -7,6 +7,7 @@ to or when the pipe breaks, so no process outlives the command. Nothing but this
 import multiprocessing
 import signal
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -130,14 +131,19 @@ def _processes() -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sakbench.runs.perform"])
+    # The server would answer a Ctrl-C during its imports with a traceback; it keeps the mask that it starts with.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def _serve(job: Job, folder: Path, pipe: Connection) -> None:
     """What a job's process does: the job, its progress and its result into `pipe`."""
-    from sakbench.runs.perform import Stopped, perform  # here, because it imports torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    from sakbench.runs.perform import Stopped, perform  # here, because it imports torch
 
     def report(step: int, steps: int, losses: dict[str, float]) -> None:
         pipe.send(("progress", (step, steps, losses)))

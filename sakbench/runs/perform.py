@@ -223,8 +223,8 @@ def _write_model(here: Path, model: nn.Module, spec: RunSpec) -> None:
         sync(here / "draft.safetensors")
         (here / "config.json").write_text(json.dumps(spec.to_dict(), indent=2))
         (here / "draft.safetensors").rename(here / "model.safetensors")
-    except OSError as error:
-        raise UserError(f"the weights could not be written to {here} ({error.strerror}): make room there.") from error
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
     shutil.rmtree(here / "training", ignore_errors=True)
 
 

@@ -43,10 +43,10 @@ def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: t
             shutil.rmtree(target)
         draft.rename(target)
         sync(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise UserError(
-            f"the checkpoint {target} could not be written ({error.strerror}): make room or choose another place;"
+            f"the checkpoint {target} could not be written ({error}): make room or choose another place;"
             " the checkpoint before it is kept."
         ) from error
     for old in folder.glob("step-*"):

@@ -1,12 +1,12 @@
 """Features of frozen backbones on disk: a frozen teacher sees each image once, not once per epoch and student."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 
 from sakbench import backbones
 from sakbench.data import miniworld
@@ -33,36 +33,43 @@ def bank(
     """
     path = _path(backbone, split, flipped)
     if path.exists():
-        return np.load(path, mmap_mode="r")
+        return _read(path)
     encoder = backbones.create(backbone).eval()
     count = len(split.images)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft.npy")
-    features: np.memmap | None = None
+    draft = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with torch.inference_mode():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file, torch.inference_mode():
             for first in range(0, count, _BATCH):
                 if stop():
-                    draft.unlink(missing_ok=True)
-                    raise InterruptedError
+                    raise Interrupted
                 rows = np.arange(first, min(first + _BATCH, count))
                 images = images_tensor(split, rows, encoder.image_size[0])
                 maps = encoder(images.flip(-1) if flipped else images)
                 tokens = torch.stack([m.flatten(2).transpose(1, 2) for m in maps], dim=1).half().numpy()
-                if features is None:
-                    features = open_memmap(draft, mode="w+", dtype=np.float16, shape=(count, *tokens.shape[1:]))
-                features[rows] = tokens
+                if first == 0:
+                    header = {"descr": tokens.dtype.str, "fortran_order": False, "shape": (count, *tokens.shape[1:])}
+                    np.lib.format.write_array_header_1_0(file, header)
+                file.write(tokens.tobytes())
                 report(int(rows[-1]) + 1, count)
-        assert features is not None
-        features.flush()
         draft.rename(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UserError(
             f"the features of {backbone} could not be written to {path.parent} ({error.strerror}): make room there, or"
             " name another folder in SAKBENCH_CACHE."
         ) from error
-    return np.load(path, mmap_mode="r")
+    finally:
+        draft.unlink(missing_ok=True)
+    return _read(path)
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the features {path} cannot be read ({error}): delete the file to compute it again."
+        ) from error
 
 
 def _path(backbone: str, split: miniworld.Split, flipped: bool) -> Path:

@@ -14,7 +14,7 @@ import pytest
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import multi_task
-from sakbench.experiments.run import only_writer, planned
+from sakbench.experiments.run import only_writer, planned, select
 from sakbench.report.commands import run_and_print
 from sakbench.runs.jobs import Job, jobs
 from sakbench.runs.perform import perform
@@ -90,8 +90,10 @@ def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
     for _ in range(2):
         assert run_and_print(experiment, tiny, 1, 2, store, as_json=False) == 0
     assert "every run is in the store already" in capsys.readouterr().out
-    assert planned(experiment, tiny, range(1), open_store(store, write=False), tmp_path / "runs") == []
-    assert len(planned(experiment, tiny, range(2), open_store(store, write=False), tmp_path / "runs")) == 6
+    stored = open_store(store, write=False)
+    assert planned(select(experiment, tiny, range(1)), stored, tmp_path / "runs") == []
+    assert len(planned(select(experiment, tiny, range(2)), stored, tmp_path / "runs")) == 6
+    assert len(planned(select(experiment, tiny, range(2), "multi"), stored, tmp_path / "runs")) == 1
 
 
 def test_the_number_of_processes_changes_no_number(tiny, tmp_path):

@@ -87,6 +87,17 @@ def test_an_interrupted_feature_file_leaves_nothing_behind(split, cache):
     assert not list((cache / "features").glob("mini_samvit_b.random*"))
 
 
+def test_features_that_were_cut_short_are_named(split, cache):
+    features.bank("mini_vit_s.supervised", split)
+    file = next(file for file in (cache / "features").glob("mini_vit_s*.npy") if "flipped" not in file.name)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="delete the file") as error:
+        features.bank("mini_vit_s.supervised", split)
+    assert str(file) in str(error.value)
+    file.write_bytes(whole)
+
+
 def test_an_unknown_data_set_gets_a_suggestion():
     with pytest.raises(UserError, match="did you mean miniworld-pascal"):
         data.load("miniworld-pascall", "train", 4)
