@@ -253,7 +253,7 @@ def _teacher(model: Any) -> VisionTransformer:
 
 
 def _contrast(scenes: Scenes, before: nn.Module | None) -> nn.Module:
-    return MomentumContrast(build("mini_vit_b.dinov2"), steps=_CONTRAST.steps)
+    return MomentumContrast(build("mini_vit_b.dinov2", depth=4), steps=_CONTRAST.steps)
 
 
 def _distillation(scenes: Scenes, before: nn.Module | None) -> nn.Module:
@@ -264,8 +264,8 @@ def _distillation(scenes: Scenes, before: nn.Module | None) -> nn.Module:
 
 # Settled on short trials of each objective; batch sizes and rates are for one CPU thread and under an hour each.
 _SUPERVISED = Recipe(steps=700, batch_size=64, lr=1e-3, warmup=40, clip=3.0)
-_CONTRAST = Recipe(steps=1700, batch_size=32, lr=1e-3, warmup=60, min_lr=2e-4, clip=3.0)
-_DISTILLATION = Recipe(steps=700, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
+_CONTRAST = Recipe(steps=2200, batch_size=32, lr=1e-3, warmup=60, min_lr=1e-4, clip=3.0)
+_DISTILLATION = Recipe(steps=800, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
 _IMAGE_TEXT = Recipe(steps=1050, batch_size=128, lr=1e-3, warmup=100, clip=3.0)
 _IMAGE_TEXT_MASKED = 920
 _PROMPTABLE = Recipe(steps=850, batch_size=16, lr=1e-3, warmup=80, clip=3.0)
@@ -310,13 +310,13 @@ PRETRAININGS: dict[str, Pretraining] = {
         "self-distillation with masked patches (DINOv2)",
         (
             Phase(
-                "momentum contrast of images with a queue, and of masked patches with the other view (dense MoCo v3)",
+                "4 blocks: contrast of images with a queue, and of masked patches with the other view (dense MoCo v3)",
                 _contrast,
                 _CONTRAST,
                 ("images",),
             ),
             Phase(
-                "DINO (images), iBOT (masked patches), KoLeo; Sinkhorn-balanced prototypes, moving-average teacher",
+                "8 blocks: DINO (images), iBOT (masked patches), KoLeo; Sinkhorn prototypes, moving-average teacher",
                 _distillation,
                 _DISTILLATION,
                 ("images",),

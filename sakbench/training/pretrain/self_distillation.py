@@ -1,9 +1,9 @@
 """Self-supervised pretraining of a student and its moving average. Stands for DINOv2.
 
-Two objectives on the same pair of networks. `MomentumContrast` learns from scratch in minutes: image-level contrast
-against a queue, and contrast of masked patches with the same place of the other view. `SelfDistillation` takes its
-networks over and trains them by DINOv2's own objectives: image-level assignments to prototypes (DINO), masked-patch
-assignments (iBOT) and KoLeo.
+Two objectives. `MomentumContrast` learns from scratch in minutes: image-level contrast against a queue, and contrast
+of masked patches with the same place of the other view. `SelfDistillation` takes its networks over, twice as deep, and
+trains them by DINOv2's own objectives: image-level assignments to prototypes (DINO), masked-patch assignments (iBOT)
+and KoLeo. The image is its mean patch token in both.
 """
 
 import copy
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sakbench.training.pretrain.views import View, normalise, positions_in, random_crop, random_hues, unit
-from sakbench.training.pretrain.vit import tokens, weight_decay_groups
+from sakbench.training.pretrain.vit import deepened, tokens, weight_decay_groups
 
 _GLOBALS, _LOCALS = 2, 2
 
@@ -30,11 +30,11 @@ class Crops:
     global_size: int = 48
     local_size: int = 32
     global_area: tuple[float, float] = (0.4, 1.0)
-    local_area: tuple[float, float] = (0.15, 0.4)
+    local_area: tuple[float, float] = (0.2, 0.5)
 
 
 class Network(nn.Module):
-    """An encoder with a projection of the image (class token and mean patch token together) and of its patches."""
+    """An encoder with a projection of the image, from its mean patch token, and of its patches."""
 
     def __init__(self, vit: VisionTransformer, dim: int = 128) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Network(nn.Module):
         self.encoder = vit
         self.mask_token = nn.Parameter(0.02 * torch.randn(d))
         self.image_head = nn.Sequential(
-            nn.Linear(2 * d, 4 * dim, bias=False),
+            nn.Linear(d, 4 * dim, bias=False),
             nn.BatchNorm1d(4 * dim),
             nn.GELU(),
             nn.Linear(4 * dim, dim, bias=False),
@@ -53,9 +53,14 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor, masked: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Unit image projections (B, dim), and the patch tokens (B, n, d) for `project_patches`."""
-        x = tokens(self.encoder, images, masked=masked, mask_token=self.mask_token)
-        image = self.image_head(torch.cat([x[:, 0], x[:, 1:].mean(dim=1)], dim=1))
-        return F.normalize(image, dim=1), x[:, 1:]
+        patches = tokens(self.encoder, images, masked=masked, mask_token=self.mask_token)[:, 1:]
+        return F.normalize(self.image_head(patches.mean(dim=1)), dim=1), patches
+
+    def deepened(self) -> "Network":
+        """A copy whose encoder has twice the blocks and computes the same."""
+        deep = copy.deepcopy(self)
+        deep.encoder = deepened(self.encoder)
+        return deep
 
     def project_patches(self, patches: Tensor) -> Tensor:
         """Unit projections of patch tokens (..., d)."""
@@ -174,14 +179,15 @@ class MomentumContrast(StudentAndTeacher):
 class SelfDistillation(StudentAndTeacher):
     """DINO on images, iBOT on masked patches, KoLeo: the teacher's balanced prototype assignments are predicted.
 
-    Goes on from the networks and the queue of `contrast`. The prototypes (512 of images, 512 of patches) begin as
-    projections that its teacher gives: of the queue, and of random patches of `images` uint8 (B, 128, 128, 3).
+    Goes on from the networks (made twice as deep) and the queue of `contrast`. The prototypes (512 of images, 512 of
+    patches) begin as projections that its teacher gives: of the queue, and of random patches of `images` uint8
+    (B, 128, 128, 3).
     """
 
     def __init__(self, contrast: MomentumContrast, images: Tensor, *, steps: int, crops: Crops | None = None) -> None:
         super().__init__(
-            contrast.student,
-            contrast.teacher,
+            contrast.student.deepened(),
+            contrast.teacher.deepened(),
             crops or Crops(),
             steps=steps,
             momentum=0.994,

@@ -1,5 +1,6 @@
 """The encoders that are pretrained here: plain timm vision transformers of the registered sizes."""
 
+import copy
 import math
 from typing import Any
 
@@ -11,8 +12,8 @@ from torch.nn import functional as F
 from sakbench.backbones import info
 
 
-def build(name: str) -> VisionTransformer:
-    """A freshly initialised encoder of a backbone's size, with its final norm and without a head.
+def build(name: str, *, depth: int | None = None) -> VisionTransformer:
+    """A freshly initialised encoder of a backbone's size (or of another depth), with its final norm, without a head.
 
     Unlike timm's initialisation, which is meant for wide models and many steps, the layers keep the scale of what
     they are given (Xavier) and the position embedding begins as sines: narrow models leave their plateau sooner.
@@ -22,7 +23,7 @@ def build(name: str) -> VisionTransformer:
         img_size=size.image_size,
         patch_size=size.patch_size,
         embed_dim=size.dim,
-        depth=size.depth,
+        depth=depth or size.depth,
         num_heads=size.heads,
         num_classes=0,
     )
@@ -35,6 +36,20 @@ def build(name: str) -> VisionTransformer:
         positions[0, 1:] = 0.5 * _sines(size.image_size // size.patch_size, size.dim)
         class_token.normal_(std=0.5)
     return vit
+
+
+def deepened(vit: VisionTransformer) -> VisionTransformer:
+    """A copy with twice the blocks that computes the same: each block is followed by a twin whose outputs are zero."""
+    deep = copy.deepcopy(vit)
+    blocks = []
+    for block in deep.blocks:
+        twin = copy.deepcopy(block)
+        for layer in (twin.attn.proj, twin.mlp.fc2):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        blocks += [block, twin]
+    deep.blocks = nn.Sequential(*blocks)
+    return deep
 
 
 def tokens(
