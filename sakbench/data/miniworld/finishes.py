@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sakbench.data.miniworld.geometry import Array
-from sakbench.data.miniworld.textures import COLOURS, Paint, Rgb, paint, pick, tint
+from sakbench.data.miniworld.textures import COLOURS, MOSTLY_PLAIN, Paint, Rgb, often, paint, pick, tint
 
 Drawing = Callable[[Array, Array], None]
 
@@ -95,7 +95,7 @@ def _person(rng: np.random.Generator) -> Outfit:
         _put(albedo, crown, hair)
 
     bare = replace(paint(rng, families=("plain",)), first=skin)
-    shirt = paint(rng, frequency=(30, 80))
+    shirt = paint(rng, families=MOSTLY_PLAIN, frequency=(30, 80))
     trousers = paint(rng, families=("plain", "plain", "stripes", "noise", "checks", "gradient"), frequency=(25, 60))
     shoes = Finish(paint(rng, families=("plain",), colours=("black", "brown", "white", "red", "blue")))
     top, leg, flesh = Finish(shirt), Finish(trousers), Finish(bare)
@@ -172,7 +172,8 @@ def _dog(rng: np.random.Generator) -> Outfit:
 
 
 def _ball(rng: np.random.Generator) -> Outfit:
-    skin = paint(rng, frequency=(5, 16), gloss=float(rng.uniform(0, 0.8)))
+    colours = often(rng, ("red", "blue", "yellow"))
+    skin = paint(rng, colours=colours, families=MOSTLY_PLAIN, frequency=(5, 16), gloss=float(rng.uniform(0.2, 0.8)))
     if rng.random() < 0.4:  # panels around a pole, like a beach ball: few and broad
         count, other = float(int(rng.uniform(2, 4))), tint(rng, pick(rng, COLOURS))
 
@@ -195,7 +196,7 @@ def _ball(rng: np.random.Generator) -> Outfit:
 
 def _melon(rng: np.random.Generator) -> Outfit:
     """Many ragged meridians, a stalk's scar at the pole."""
-    word = pick(rng, ("green", "green", "yellow", "orange", "white", "brown"))
+    word = pick(rng, ("green", "green", "green", "green", "yellow", "orange", "white", "brown"))
     base = tint(rng, word)
     stripe = np.clip(base * np.float32(rng.uniform(0.35, 0.6)), 0, 1).astype(np.float32)
     count = float(int(rng.uniform(7, 11)))
@@ -213,7 +214,7 @@ def _melon(rng: np.random.Generator) -> Outfit:
 
 
 def _box(rng: np.random.Generator) -> Outfit:
-    card = paint(rng, frequency=(8, 26))
+    card = paint(rng, colours=often(rng, ("pink", "purple", "cyan")), families=MOSTLY_PLAIN, frequency=(8, 26))
     tape = tint(rng, pick(rng, COLOURS))
     if rng.random() < 0.5:
 
@@ -226,7 +227,7 @@ def _box(rng: np.random.Generator) -> Outfit:
 
 def _crate(rng: np.random.Generator) -> Outfit:
     """Planks in a frame, with gaps; often wood, sometimes painted."""
-    colours = ("brown", "brown", "yellow", "orange", *COLOURS)
+    colours = often(rng, ("brown", "brown", "yellow", "orange"), 0.8)
     wood = paint(rng, colours=colours, families=("grain", "plain", "noise"), frequency=(7, 16))
     wood = wood.recoloured(wood.first, (wood.first * np.float32(0.72)).astype(np.float32), wood.word)
     gap = (wood.first * np.float32(0.25)).astype(np.float32)
@@ -249,7 +250,9 @@ def _crate(rng: np.random.Generator) -> Outfit:
 
 
 def _can(rng: np.random.Generator) -> Outfit:
-    label = paint(rng, frequency=(8, 26), gloss=0.6)
+    label = paint(
+        rng, colours=often(rng, ("red", "blue", "white", "grey")), families=MOSTLY_PLAIN, frequency=(8, 26), gloss=0.6
+    )
     metal = Finish(replace(paint(rng, colours=("grey", "white"), families=("plain",)), gloss=0.9))
     mark = tint(rng, pick(rng, COLOURS))
     height, size = rng.uniform(-0.4, 0.4), rng.uniform(0.18, 0.4)
@@ -261,7 +264,9 @@ def _can(rng: np.random.Generator) -> Outfit:
 
 
 def _cone(rng: np.random.Generator) -> Outfit:
-    skin = paint(rng, frequency=(8, 26))
+    skin = paint(
+        rng, colours=often(rng, ("orange", "orange", "red", "yellow")), families=MOSTLY_PLAIN, frequency=(8, 26)
+    )
     band = tint(rng, pick(rng, ("white", "white", *COLOURS)))
     rings = float(int(rng.uniform(1, 4)))
 
@@ -273,20 +278,26 @@ def _cone(rng: np.random.Generator) -> Outfit:
 
 
 def _tree(rng: np.random.Generator) -> Outfit:
-    colours = ("green", "green", "green", "yellow", "orange", "red", "pink", "white", "brown")
+    colours = ("green", "green", "green", "green", "green", "yellow", "orange", "red", "pink", "white", "brown")
     families = ("noise", "noise", "dots", "grain", "marble", "checks")
     leaves = paint(rng, colours=colours, families=families, frequency=(22, 60))
     bark = paint(rng, colours=("brown", "brown", "grey", "black"), families=("grain", "stripes", "plain"))
     return Outfit({"body": Finish(leaves), "crown": Finish(leaves), "trunk": Finish(bark)}, leaves.word)
 
 
-def _glazed(rng: np.random.Generator) -> Outfit:
-    glaze = paint(rng, frequency=(9, 30), gloss=float(rng.uniform(0.2, 0.9)))
+def _vase(rng: np.random.Generator) -> Outfit:
+    colours = often(rng, ("cyan", "blue", "white"))
+    glaze = paint(rng, colours=colours, families=MOSTLY_PLAIN, frequency=(9, 30), gloss=float(rng.uniform(0.4, 0.9)))
     return Outfit({"body": Finish(glaze)}, glaze.word)
 
 
+def _ring(rng: np.random.Generator) -> Outfit:
+    rubber = paint(rng, colours=often(rng, ("yellow", "pink", "black")), families=MOSTLY_PLAIN, frequency=(9, 30))
+    return Outfit({"body": Finish(rubber)}, rubber.word)
+
+
 def _matt(rng: np.random.Generator) -> Outfit:
-    skin = paint(rng, frequency=(6, 26))
+    skin = paint(rng, families=MOSTLY_PLAIN, frequency=(6, 26))
     return Outfit({"body": Finish(skin), "handle": Finish(paint(rng, families=("plain",)))}, skin.word)
 
 
@@ -402,8 +413,8 @@ _OUTFITS: dict[str, Callable[[np.random.Generator], Outfit]] = {
     "can": _can,
     "cone": _cone,
     "tree": _tree,
-    "vase": _glazed,
-    "ring": _glazed,
+    "vase": _vase,
+    "ring": _ring,
     "table": _wooden,
     "chair": _upholstered,
     "bed": _upholstered,

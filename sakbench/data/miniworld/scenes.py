@@ -12,7 +12,7 @@ from sakbench.data.miniworld.figures import Piece
 from sakbench.data.miniworld.finishes import Outfit, dress
 from sakbench.data.miniworld.geometry import Placement, Vector, turn_x, turn_y
 from sakbench.data.miniworld.objects import CLUTTER, OBJECTS, Builder, block
-from sakbench.data.miniworld.textures import Paint, paint, pick
+from sakbench.data.miniworld.textures import Paint, muted, pick
 from sakbench.errors import UserError, unknown
 
 VERSION = 1
@@ -132,7 +132,7 @@ def sample_light(rng: np.random.Generator, haze: float) -> Light:
 
 def sample_sensor(rng: np.random.Generator) -> Sensor:
     """How the picture is taken."""
-    noise = rng.uniform(0.005, 0.05)
+    noise = rng.uniform(0.005, 0.035)
     return Sensor(float(noise), bool(rng.random() < 0.25), (int(rng.random() * 128), int(rng.random() * 128)))
 
 
@@ -259,20 +259,20 @@ def _backdrop(rng: np.random.Generator, texture: np.random.Generator, pitch: flo
 
 def _hills(rng: np.random.Generator, texture: np.random.Generator, pitch: float) -> tuple[Sheet, ...]:
     u = rng.uniform
-    sky = Wall(paint(texture, frequency=(0.2, 1.2)), 40.0, 0.0, u(-2.5, -0.5), swell(rng, 0.03, (3, 8), (3, 8)))
+    sky = Wall(muted(texture, frequency=(0.2, 1.2)), 40.0, 0.0, u(-2.5, -0.5), swell(rng, 0.03, (3, 8), (3, 8)))
     hills: list[Sheet] = [sky]
     horizon = np.tan(pitch)
     for i in range(int(u(1, 4))):  # from the farthest to the nearest
         waves = np.stack([u(0.006, 0.05, 3), u(4, 18, 3), u(0, 6.3, 3)], axis=1).astype(np.float32)
         line = float(horizon + u(0.0, 0.16) - 0.05 * i)
         bumps = swell(rng, u(0.01, 0.04), (8, 24), (8, 24))
-        hills.append(Ridge(paint(texture, frequency=(0.5, 2.6)), 22.0 - 5 * i, line, waves, bumps, float(u(0.8, 2.5))))
+        hills.append(Ridge(muted(texture, frequency=(0.5, 2.6)), 22.0 - 5 * i, line, waves, bumps, float(u(0.8, 2.5))))
     return tuple(hills)
 
 
 def _ground_paint(rng: np.random.Generator) -> Paint:
-    return paint(rng, frequency=(2.5, 13))
+    return muted(rng, frequency=(2.5, 13))
 
 
 def _wall_paint(rng: np.random.Generator) -> Paint:
-    return paint(rng, frequency=(1.5, 8))
+    return muted(rng, frequency=(1.5, 8))

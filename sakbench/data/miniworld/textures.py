@@ -1,4 +1,5 @@
-"""Paint: what a surface looks like. Objects and backgrounds share the same families and colours.
+"""Paint: what a surface looks like. Things and surroundings share the same families and colours, but most surroundings
+are muted, as they are in photographs: greyer, and of low contrast.
 
 A paint mixes two colours by a pattern of the point in space (solid textures need no unwrapping); the first colour
 always covers the larger part, so that its name is the colour of the thing.
@@ -31,6 +32,8 @@ PALETTE: dict[str, tuple[float, float, float]] = {
 }
 COLOURS = tuple(PALETTE)
 FAMILIES = ("plain", "stripes", "checks", "dots", "noise", "marble", "gradient", "bricks", "grain")
+MOSTLY_PLAIN = ("plain", "plain", "plain", "plain", "plain", "gradient", "gradient", *FAMILIES)
+LOUD_SURROUNDINGS = 0.15  # the share that is as colourful as a thing
 
 Rgb = NDArray[np.float32]
 T = TypeVar("T")
@@ -173,6 +176,22 @@ def paint(
         float(rng.uniform(0.15, 0.5)),
         gloss,
     )
+
+
+def often(rng: np.random.Generator, typical: Sequence[str], share: float = 0.7) -> Sequence[str]:
+    """The colours to choose from: with the given chance those typical of a class, else all."""
+    return typical if rng.random() < share else COLOURS
+
+
+def muted(rng: np.random.Generator, frequency: tuple[float, float]) -> Paint:
+    """A paint for surroundings: mostly greyish, its two colours near each other."""
+    loud = paint(rng, families=MOSTLY_PLAIN, frequency=frequency)
+    if rng.random() < LOUD_SURROUNDINGS:
+        return loud
+    grey = np.float32(0.5 * loud.first.mean() + 0.3)
+    first = grey + (loud.first - grey) * np.float32(rng.uniform(0.25, 0.6))
+    second = first + (loud.second - loud.first) * np.float32(rng.uniform(0.08, 0.3))
+    return loud.recoloured(first.astype(np.float32), np.clip(second, 0.02, 1).astype(np.float32), loud.word)
 
 
 def _directions(rng: np.random.Generator) -> NDArray[np.float64]:
