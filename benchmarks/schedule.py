@@ -14,8 +14,8 @@ from sakbench.runs.scales import MINI, Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.training.recipe import Recipe
 
-TUNE = ((200, 1e-3), (200, 2e-3), (200, 4e-3), (400, 1e-3), (400, 2e-3))  # steps, learning rate
-PROBE = ((200, 2e-3), (200, 4e-3), (400, 2e-3), (400, 4e-3))
+TUNE = ((400, 16, 1e-3), (400, 16, 2e-3), (800, 16, 1e-3), (800, 16, 2e-3))  # steps, batch size, learning rate
+PROBE = ((400, 16, 2e-3), (400, 16, 4e-3), (800, 16, 2e-3), (800, 16, 4e-3))
 
 
 def on_val(run: RunSpec, recipe: Recipe) -> RunSpec:
@@ -23,22 +23,26 @@ def on_val(run: RunSpec, recipe: Recipe) -> RunSpec:
 
 
 def multi_task_rows(scale: Scale, seed: int) -> list[Row]:
-    base = multi_task(scale, seed)
-    recipes = {f"{s} steps, lr {r:g}": replace(scale.tune, steps=s, lr=r) for s, r in TUNE}
-    return [Row(name, (on_val(base, recipe),)) for name, recipe in recipes.items()]
+    return [Row(name(r), (on_val(multi_task(scale, seed), r),)) for r in recipes(scale.tune, TUNE)]
 
 
 def probe_rows(scale: Scale, seed: int) -> list[Row]:
-    base = probe(scale, seed, scale.vit)
-    recipes = {f"{s} steps, lr {r:g}": replace(scale.probe, steps=s, lr=r) for s, r in PROBE}
-    return [Row(name, (on_val(base, recipe),)) for name, recipe in recipes.items()]
+    return [Row(name(r), (on_val(probe(scale, seed, scale.vit), r),)) for r in recipes(scale.probe, PROBE)]
+
+
+def recipes(base: Recipe, grid: tuple[tuple[int, int, float], ...]) -> list[Recipe]:
+    return [replace(base, steps=steps, batch_size=size, lr=rate) for steps, size, rate in grid]
+
+
+def name(recipe: Recipe) -> str:
+    return f"{recipe.steps} steps of {recipe.batch_size}, lr {recipe.lr:g}"
 
 
 SEARCHES = {
     "multi-task": Experiment(
-        "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline="200 steps, lr 0.002"
+        "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline="400 steps of 16, lr 0.002"
     ),
-    "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline="200 steps, lr 0.002"),
+    "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline="400 steps of 16, lr 0.002"),
 }
 
 if __name__ == "__main__":

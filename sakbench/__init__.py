@@ -1,3 +1,3 @@
-"""sakbench: what is a vision foundation model good and bad at, and can a student keep all of its teachers' strengths?"""
+"""sakbench: what a vision foundation model is good and bad at, and whether a student can keep it all."""
 
 __version__ = "0.1.0"

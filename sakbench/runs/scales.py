@@ -38,11 +38,11 @@ MINI = Scale(
     teachers={"DINOv2": "mini_vit_b.dinov2", "CLIP": "mini_vit_b.clip", "SAM": "mini_samvit_b.sam"},
     control="mini_samvit_b.random",
     distill_images=2000,
-    train_images=200,
+    train_images=500,
     test_images=400,
-    distill=Recipe(steps=160, batch_size=64, lr=2e-3, weight_decay=1e-2, schedule="cosine", warmup=20, min_lr=2e-5),
-    tune=Recipe(steps=200, batch_size=32, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
-    probe=Recipe(steps=200, batch_size=32, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
+    distill=Recipe(steps=320, batch_size=32, lr=2e-3, weight_decay=1e-2, schedule="cosine", warmup=32, min_lr=2e-5),
+    tune=Recipe(steps=400, batch_size=16, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
+    probe=Recipe(steps=400, batch_size=16, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     gamma=1.0,  # paper B.6
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's column.",

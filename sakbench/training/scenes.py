@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sakbench.data import miniworld
 from sakbench.tasks.base import Task
+from sakbench.training.order import coins_of_step, rows_of_step
 
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, for every model (FACTS: norm="paper")
 _STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -68,17 +69,9 @@ class Scenes:
         """Endless shuffled epochs from step `start` on; step k's batch is a function of `seed` and k alone."""
         step = start
         while True:
-            positions = np.arange(step * batch_size, (step + 1) * batch_size)
-            epochs = {
-                e: np.random.default_rng((seed, 0, e)).permutation(self.count) for e in set(positions // self.count)
-            }
-            rows = np.array([epochs[p // self.count][p % self.count] for p in positions])
-            coin = np.random.default_rng((seed, 1, step)).random(batch_size) < 0.5
-            yield self.batch(rows, coin & mirror)
+            rows = rows_of_step(self.count, batch_size, seed, step)
+            yield self.batch(rows, coins_of_step(batch_size, seed, step) & mirror)
             step += 1
-
-    def _epoch(self, seed: int, epoch: int) -> np.ndarray:
-        return np.random.default_rng((seed, 0, epoch)).permutation(self.count)
 
     def in_order(self, batch_size: int = 50) -> Iterator[dict[str, Tensor]]:
         """Every scene once, not mirrored."""

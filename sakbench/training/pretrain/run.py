@@ -5,7 +5,6 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from sakbench.data.miniworld import CLASSES, VERSION, VOCABULARY, Split, load_sp
 from sakbench.errors import unknown
 from sakbench.training import checkpoint
 from sakbench.training.loop import Progress, fit
+from sakbench.training.order import rows_of_step
 from sakbench.training.pretrain import gates
 from sakbench.training.pretrain.contrastive import ImageText
 from sakbench.training.pretrain.promptable import Promptable
@@ -31,7 +31,7 @@ from sakbench.training.pretrain.supervised import Classification
 from sakbench.training.pretrain.vit import build
 from sakbench.training.recipe import Recipe
 
-SCENES = 26_400
+SCENES = 22_400
 _QUERIES, _BANK = 400, 2000  # the last scenes of the split are held out: first the queries, then the bank
 _SAM_QUERIES = 200
 
@@ -174,15 +174,10 @@ def batches(
 ) -> Callable[[int], Iterator[dict[str, Tensor]]]:
     """Batches of the first `count` scenes, shuffled anew in each epoch; batch `step` depends on seed and step alone."""
 
-    @lru_cache(maxsize=2)
-    def order(epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng((seed, epoch)).permutation(count)
-
     def stream(start: int) -> Iterator[dict[str, Tensor]]:
         step = start
         while True:
-            places = np.arange(step * size, (step + 1) * size)
-            rows = np.array([order(int(p) // count)[int(p) % count] for p in places])
+            rows = rows_of_step(count, size, seed, step)
             yield {field: _tensor(arrays[field][rows], field) for field in fields}
             step += 1
 
@@ -268,7 +263,7 @@ _CONTRAST = Recipe(steps=2200, batch_size=32, lr=1e-3, warmup=60, min_lr=1e-4, c
 _DISTILLATION = Recipe(steps=800, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
 _IMAGE_TEXT = Recipe(steps=1050, batch_size=128, lr=1e-3, warmup=100, clip=3.0)
 _IMAGE_TEXT_MASKED = 920
-_PROMPTABLE = Recipe(steps=850, batch_size=16, lr=1e-3, warmup=80, clip=3.0)
+_PROMPTABLE = Recipe(steps=750, batch_size=16, lr=1e-3, warmup=80, clip=3.0)
 
 PRETRAININGS: dict[str, Pretraining] = {
     "mini_vit_s.supervised": Pretraining(

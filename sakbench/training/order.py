@@ -1,0 +1,16 @@
+"""In which order training sees its images: endless shuffled epochs, a function of seed and step alone."""
+
+import numpy as np
+
+
+def rows_of_step(count: int, batch_size: int, seed: int, step: int) -> np.ndarray:
+    """Which of `count` images the batch of a step holds, int (batch_size,); an epoch shows each image once."""
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = range(step * batch_size // count, ((step + 1) * batch_size - 1) // count + 1)
+    orders = np.concatenate([np.random.default_rng((seed, 0, epoch)).permutation(count) for epoch in epochs])
+    return orders[positions - epochs[0] * count]
+
+
+def coins_of_step(batch_size: int, seed: int, step: int) -> np.ndarray:
+    """A fair coin for each image of the batch of a step, bool (batch_size,): which are mirrored."""
+    return np.random.default_rng((seed, 1, step)).random(batch_size) < 0.5
