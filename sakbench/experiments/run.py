@@ -23,6 +23,10 @@ Watch = Callable[[list[Job]], AbstractContextManager[Display]]
 Rendering = Callable[[str, int, int], None]  # a split, its scenes done, their number
 
 
+class Interruption(Exception):
+    """The user stopped the command; every job under way has saved its checkpoint."""
+
+
 def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -> list[RunSpec]:
     """The runs of the rows whose name contains `rows`, for every seed. Raises `UserError` when there is no such row."""
     chosen = [row for seed in seeds for row in experiment.build(scale, seed) if rows.lower() in row.name.lower()]
@@ -62,6 +66,8 @@ def run(
             _render(todo, processes, rendering)
             with watch(todo) as display:
                 LocalExecutor(processes, folder).run(todo, display, lambda job, result: _keep(store, job, result))
+    except KeyboardInterrupt:
+        raise Interruption from None
     finally:
         for seed in seeds:
             _fill_rows(experiment, scale, seed, store)

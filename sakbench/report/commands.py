@@ -13,12 +13,11 @@ from sakbench.analysis.verify import verify as recompute
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import only_writer, planned, select
+from sakbench.experiments.run import Interruption, only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
 from sakbench.report.progress import Display, PretrainingLines, Rendering
 from sakbench.report.summary import summarize
 from sakbench.report.terminal import print_cards, print_checks, print_record, print_runs, print_table, print_tables
-from sakbench.runs.executor import Interruption
 from sakbench.runs.jobs import Job
 from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale

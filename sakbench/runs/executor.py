@@ -31,10 +31,6 @@ class Display(Protocol):
         """A job is done; `result` is what its process sent."""
 
 
-class Interruption(Exception):
-    """The user stopped the command; every job under way has saved its checkpoint."""
-
-
 @dataclass
 class _Running:
     job: Job
@@ -53,8 +49,7 @@ class LocalExecutor:
     def run(self, jobs: list[Job], display: Display, keep: "Keep") -> None:
         """Do all `jobs`, none before those it comes after; `keep(job, result)` stores each result as it arrives.
 
-        Raises `UserError` when a job fails (the others are told to stop and keep their checkpoints) and
-        `Interruption` on Ctrl-C.
+        Raises `UserError` when a job fails. Then, as on Ctrl-C, the others are told to stop and keep their checkpoints.
         """
         waiting, done, running = list(jobs), set[str](), list[_Running]()
         ids = {job.id for job in jobs}
@@ -75,9 +70,6 @@ class LocalExecutor:
                         keep(current.job, result)
                         display.finished(current.job, result)
                         done.add(current.job.id)
-        except KeyboardInterrupt:
-            self._stop(running)
-            raise Interruption from None
         except BaseException:
             self._stop(running)
             raise

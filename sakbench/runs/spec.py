@@ -55,7 +55,9 @@ class RunSpec:
         strange = set(record) - {field.name for field in fields(cls)}
         if strange:
             raise UserError(f"a run's record has fields that this version does not know: {', '.join(sorted(strange))}.")
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
         values["recipe"] = Recipe(**record["recipe"])
         values["start"] = cls.from_dict(record["start"]) if record.get("start") else None
         return cls(**values)
