@@ -17,7 +17,15 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sakbench.training.pretrain.views import View, normalise, positions_in, random_crop, random_hues, unit
+from sakbench.training.pretrain.views import (
+    View,
+    normalise,
+    positions_in,
+    random_crop,
+    random_hues,
+    random_sensor,
+    unit,
+)
 from sakbench.training.pretrain.vit import deepened, tokens, weight_decay_groups
 
 _GLOBALS, _LOCALS = 2, 2
@@ -132,7 +140,7 @@ class MomentumContrast(StudentAndTeacher):
         self.predictor = nn.Sequential(
             nn.Linear(dim, 2 * dim, bias=False), nn.BatchNorm1d(2 * dim), nn.GELU(), nn.Linear(2 * dim, dim)
         )
-        self.temperature = 0.1
+        self.temperature = 0.15
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`images` uint8 (B, 128, 128, 3)."""
@@ -265,7 +273,7 @@ def koleo(z: Tensor) -> Tensor:
 
 
 def _coloured(views: list[View]) -> Tensor:
-    return normalise(torch.cat([random_hues(view.images, 0.4, grey=0.2) for view in views]))
+    return normalise(torch.cat([random_sensor(random_hues(view.images, 0.4, grey=0.2), 0.1) for view in views]))
 
 
 def _patch_centres(side: int) -> Tensor:

@@ -86,6 +86,18 @@ def random_hues(images: Tensor, strength: float, grey: float) -> Tensor:
     return _relit(images, mixing, 0.35, 0.12)
 
 
+def random_sensor(images: Tensor, noise: float) -> Tensor:
+    """Images as other cameras take them: noise of a random standard deviation up to `noise`, half of them blurred.
+
+    Otherwise views of an image are told by its own noise and sharpness, which survive any crop.
+    """
+    n = len(images)
+    soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    blurred = (torch.rand(n, 1, 1, 1) < 0.5).to(images.device)
+    level = torch.empty(n, 1, 1, 1).uniform_(0, noise).to(images.device)
+    return torch.where(blurred, soft, images) + level * torch.randn_like(images)
+
+
 def _relit(images: Tensor, mixing: Tensor, contrast: float, brightness: float) -> Tensor:
     """Channels mixed by (n, 3, 3), contrast from 1 - c to 1 + c, brightness from -b to b."""
     n = len(images)
