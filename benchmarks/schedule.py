@@ -5,6 +5,7 @@ doubling its steps changes little. `python benchmarks/schedule.py --seeds 1` pri
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,4 +53,5 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--store", type=Path, default=Path("results/schedule.db"))
     options = parser.parse_args()
-    run_and_print(SEARCHES[options.search], MINI, options.seeds, options.jobs, options.store, as_json=False)
+    again = " ".join(["python", *sys.argv])
+    run_and_print(SEARCHES[options.search], MINI, options.seeds, options.jobs, options.store, again, as_json=False)

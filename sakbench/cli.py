@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from sakbench import __version__
-from sakbench.errors import UserError
+from sakbench.errors import INTERRUPTED, UserError
 
 DEFAULT_STORE = Path("results/sakbench.db")
-INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options = _parser().parse_args(arguments)
         code = options.call(options)
+        sys.stdout.flush()
     except UserError as error:
         print(f"sakbench: {error}", file=sys.stderr)
         code = 2
@@ -98,10 +98,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 def _store_option(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +141,9 @@ def _show(options: argparse.Namespace) -> int:
 def _ls(options: argparse.Namespace) -> int:
     from sakbench.report.commands import ls
 
-    ls(options.store, as_json=options.json)
+    # Before the first run there is no default store, which is no mistake; a file that the user names must be there.
+    nothing_yet = options.store == DEFAULT_STORE and not options.store.exists()
+    ls(None if nothing_yet else options.store, as_json=options.json)
     return 0
 
 

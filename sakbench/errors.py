@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+INTERRUPTED = 130  # the exit code that a shell expects of a command that Ctrl-C ended
+
 
 class UserError(Exception):
     """Something that the user can mend: its text names what is wrong, where it was looked for and what to do."""

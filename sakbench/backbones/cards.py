@@ -9,7 +9,7 @@ from sakbench.backbones.registry import TIMM_PREFIX, info
 from sakbench.errors import UserError
 
 WEIGHTS = Path(__file__).parent / "weights"
-REMEDY = "`sakbench pretrain` regenerates it."
+REMEDY = f"`sakbench pretrain --output {WEIGHTS}` makes the shipped weights anew."
 
 
 def read_card(name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The runs that the paper's tables are made of, and what a table is."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sakbench import backbones
@@ -47,7 +47,7 @@ def probe(scale: Scale, seed: int, backbone: str) -> RunSpec:
     return _tasks_run(scale, seed, backbone, frozen=True, recipe=scale.probe)
 
 
-def stage1(scale: Scale, seed: int, teachers: Iterable[str], *, adapter_paths: bool = True) -> RunSpec:
+def stage1(scale: Scale, seed: int, teachers: Sequence[str], *, adapter_paths: bool = True) -> RunSpec:
     """Distillation of a committee into a student, on unlabelled images."""
     return RunSpec(
         kind="distill",
@@ -59,8 +59,8 @@ def stage1(scale: Scale, seed: int, teachers: Iterable[str], *, adapter_paths: b
         train_images=scale.distill_images,
         test_split="test",
         test_images=scale.test_images,
-        inputs=_inputs(scale.vit, *(scale.teachers[t] for t in teachers)),
-        teachers=tuple(teachers),
+        inputs=_inputs(scale.vit, *(scale.teachers[name] for name in teachers)),
+        teachers=tuple((name, scale.teachers[name]) for name in teachers),
         adapter_paths=adapter_paths,
         routers=adapter_paths,  # stage 1 has none yet; the same for students that will go without
     )
@@ -69,7 +69,7 @@ def stage1(scale: Scale, seed: int, teachers: Iterable[str], *, adapter_paths: b
 def sak(
     scale: Scale,
     seed: int,
-    teachers: Iterable[str],
+    teachers: Sequence[str],
     *,
     distilled: bool = True,
     gamma: float | None = None,
@@ -78,13 +78,12 @@ def sak(
     frozen: bool = False,
 ) -> RunSpec:
     """A student of `teachers` through stage 1 (unless not `distilled`) and stage 2."""
-    teachers = tuple(teachers)
     return _tasks_run(
         scale,
         seed,
         scale.vit,
         recipe=scale.probe if frozen else scale.tune,
-        teachers=teachers,
+        teachers=tuple(teachers),
         adapter_paths=adapter_paths,
         routers=routers,
         frozen=frozen,
@@ -123,8 +122,8 @@ def _tasks_run(
         train_images=scale.train_images,
         test_split="test",
         test_images=scale.test_images,
-        inputs=_inputs(backbone, *(scale.teachers[t] for t in teachers)),
-        teachers=teachers,
+        inputs=_inputs(backbone, *(scale.teachers[name] for name in teachers)),
+        teachers=tuple((name, scale.teachers[name]) for name in teachers),
         adapter_paths=adapter_paths,
         routers=routers,
         tasks=tasks or scale.tasks,

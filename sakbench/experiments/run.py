@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -17,7 +17,7 @@ from sakbench.runs.plan import label, plan
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store.database import Store
-from sakbench.store.records import Measurement
+from sakbench.store.records import Measurement, RunRecord
 
 Watch = Callable[[list[Job]], AbstractContextManager[Display]]
 Rendering = Callable[[str, int, int], None]  # a split, its scenes done, their number
@@ -65,7 +65,7 @@ def run(
         if todo:
             _render(todo, processes, rendering)
             with watch(todo) as display:
-                LocalExecutor(processes, folder).run(todo, display, lambda job, result: _keep(store, job, result))
+                LocalExecutor(processes, folder).run(todo, display, _StoredRuns(store))
     except KeyboardInterrupt:
         raise Interruption from None
     finally:
@@ -74,25 +74,22 @@ def run(
 
 
 @contextmanager
-def only_writer(store: Path) -> Iterator[None]:
-    """Keep a second command from training into the same store. Raises `UserError` when there is one already."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(store.with_suffix(".lock"))
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep a second command from training in the same folder. Raises `UserError` when there is one already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
     try:
         with lock.acquire(timeout=0):
             yield
     except Timeout:
         raise UserError(
-            f"another sakbench is training into {store}: wait for it, or choose another file with --store."
+            f"another sakbench is training in {folder}: wait for it, or name a store in another folder with --store."
         ) from None
 
 
 def _render(todo: list[Job], processes: int, rendering: Rendering) -> None:
-    needed: dict[tuple[str, str], int] = {}
-    for job in todo:
-        for dataset, split, count in _splits(job.work):
-            needed[dataset, split] = max(count, needed.get((dataset, split), 0))
-    for (dataset, split), count in needed.items():
+    needed = dict.fromkeys(split for job in todo for split in _splits(job.work))
+    for dataset, split, count in needed:
 
         def progress(done: int, total: int, split: str = split) -> None:
             rendering(split, done, total)
@@ -107,30 +104,49 @@ def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
     return [(work.dataset, learned, work.train_images), (work.dataset, work.test_split, work.test_images)]
 
 
-def _keep(store: Store, job: Job, result: dict[str, Any]) -> None:
-    spec = job.work
-    if isinstance(spec, Bank):
-        return
-    record = store.begin(
-        spec.id,
-        spec.to_dict(),
-        kind=spec.kind,
-        label=label(spec),
-        seed=spec.seed,
-        scale=spec.scale,
-        dataset=spec.dataset,
-    )
-    store.finish(
-        replace(
-            record,
-            started=result["started"],
-            duration_s=result["seconds"],
-            peak_memory_mb=result["peak_memory_mb"],
-            checkpoint=result["checkpoint"],
-            notes=result["notes"],
-            metrics=tuple(Measurement(**metric) for metric in result["metrics"]),
-        )
-    )
+class _StoredRuns:
+    """Keeps in the store how the runs among the jobs begin and end; features leave no trace there."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.records: dict[str, RunRecord] = {}
+
+    def started(self, job: Job) -> None:
+        spec = job.work
+        if isinstance(spec, RunSpec):
+            self.records[job.id] = self.store.begin(
+                spec.id,
+                spec.to_dict(),
+                kind=spec.kind,
+                label=label(spec),
+                seed=spec.seed,
+                scale=spec.scale,
+                dataset=spec.dataset,
+            )
+
+    def finished(self, job: Job, result: dict[str, Any]) -> None:
+        if job.id in self.records:
+            self.store.finish(
+                replace(
+                    self.records[job.id],
+                    duration_s=result["seconds"],
+                    peak_memory_mb=result["peak_memory_mb"],
+                    checkpoint=result["checkpoint"],
+                    notes=result["notes"],
+                    metrics=tuple(Measurement(**metric) for metric in result["metrics"]),
+                )
+            )
+
+    def failed(self, job: Job, reason: str) -> None:
+        self._ended(job, reason, "failed")
+
+    def interrupted(self, job: Job) -> None:
+        if job.id in self.records and self.store.lookup(job.id).status == "running":
+            self._ended(job, "stopped by the user or by another run's failure", "interrupted")
+
+    def _ended(self, job: Job, reason: str, status: Literal["failed", "interrupted"]) -> None:
+        if job.id in self.records:
+            self.store.fail(job.id, reason, status=status)
 
 
 def _fill_rows(experiment: Experiment, scale: Scale, seed: int, store: Store) -> None:

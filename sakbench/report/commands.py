@@ -1,7 +1,6 @@
 """What the commands print: the store's answers as tables for people, or as JSON for programs."""
 
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from rich.console import Console
 
 from sakbench.analysis.leaderboard import leaderboard
 from sakbench.analysis.verify import verify as recompute
-from sakbench.errors import UserError
+from sakbench.errors import INTERRUPTED, UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import Interruption, only_writer, planned, select
@@ -18,6 +17,7 @@ from sakbench.experiments.run import run as run_experiment
 from sakbench.report.progress import Display, PretrainingLines, Rendering
 from sakbench.report.summary import summarize
 from sakbench.report.terminal import print_cards, print_checks, print_record, print_runs, print_table, print_tables
+from sakbench.runs.executor import default_processes
 from sakbench.runs.jobs import Job
 from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
@@ -26,7 +26,6 @@ from sakbench.store import published
 from sakbench.store.database import open_store
 from sakbench.store.jsonl import export_jsonl
 
-INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 _PIPE_WIDTH = 160  # a table on a pipe is not cut to a terminal's width
 
 
@@ -40,7 +39,11 @@ def run(
     name: str, scale: str, seeds: int, processes: int | None, location: Path, *, rows: str = "", as_json: bool
 ) -> int:
     """Run an experiment with seeds 0 to `seeds` - 1 and print its table; returns the exit code."""
-    return run_and_print(tables.get(name), get_scale(scale), seeds, processes, location, rows=rows, as_json=as_json)
+    again = f"sakbench run {name} --scale {scale} --seeds {seeds} --store {location}" + (
+        f" --rows '{rows}'" if rows else ""
+    )
+    experiment = tables.get(name)
+    return run_and_print(experiment, get_scale(scale), seeds, processes, location, again, rows=rows, as_json=as_json)
 
 
 def run_and_print(
@@ -49,18 +52,22 @@ def run_and_print(
     seeds: int,
     processes: int | None,
     location: Path,
+    again: str,
     *,
     rows: str = "",
     as_json: bool,
 ) -> int:
-    """Run an experiment that need not be one of the paper's, and print its table; returns the exit code."""
-    processes = processes or os.cpu_count() or 1
+    """Run an experiment that need not be one of the paper's, and print its table; returns the exit code.
+
+    `again` is the command that goes on after an interruption.
+    """
+    processes = processes or default_processes()
     # With --json, standard output belongs to the JSON alone.
     out = console(stderr=as_json)
     wanted = select(experiment, scale, range(seeds), rows)
     store = open_store(location, write=True)
     folder = location.parent / "runs"
-    with only_writer(location):
+    with only_writer(folder):
         todo = planned(wanted, store, folder)
         _announce(out, experiment.title, scale.name, scale.dataset, seeds, todo)
         try:
@@ -76,7 +83,6 @@ def run_and_print(
                 rendering=Rendering(out),
             )
         except Interruption:
-            again = f"sakbench run {experiment.name} --seeds {seeds} --store {location}"
             out.print(f"\nstopped; finished runs and checkpoints are kept. `{again}` goes on from there.")
             return INTERRUPTED
     summary = summarize(experiment, store.frame(), published.frame())
@@ -107,9 +113,9 @@ def show(what: str, location: Path, *, as_json: bool) -> None:
         print_table(console(), summary)
 
 
-def ls(location: Path, *, as_json: bool) -> None:
-    """Print the tables that can be run and the runs in the store."""
-    store = open_store(location, write=False) if location.exists() else None
+def ls(location: Path | None, *, as_json: bool) -> None:
+    """Print the tables that can be run and the runs in the store, if there is one."""
+    store = open_store(location, write=False) if location else None
     frame = store.frame() if store else None
     seeds = {} if frame is None else frame.groupby("table")["seed"].unique().map(sorted).to_dict()
     experiments = [
@@ -121,7 +127,7 @@ def ls(location: Path, *, as_json: bool) -> None:
         print_json({"tables": experiments, "runs": runs})
     else:
         print_tables(console(), experiments)
-        print_runs(console(), runs, str(location))
+        print_runs(console(), runs)
 
 
 def export(what: str, location: Path, output: Path | None, *, as_json: bool) -> None:

@@ -53,6 +53,7 @@ class Summary:
     metrics: dict[str, str]  # task -> "mIoU %"
     lines: list[Line]
     protocols: dict[str, str]
+    left_out: int = 0  # numbers in the store that come from other settings than today's
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: `rows` with row, seeds, runs, measured, spread, delta_m and published."""
@@ -75,6 +76,7 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
         raise UserError(f"the store holds nothing of {experiment.name}: `sakbench run {experiment.name}` fills it.")
     scale = str(frame["scale"].iloc[0])
     definition = {row.name: row for row in experiment.build(get_scale(scale), 0)}
+    frame, left_out = _of_today(frame, experiment, scale)
     higher = {str(task): bool(up) for task, up in frame.groupby("task")["higher_is_better"].first().items()}
     gains = row_gains(frame).groupby("row")["delta_m"]
     delta_m = {str(row): Measure.of(values) for row, values in gains}
@@ -103,8 +105,20 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
         higher_is_better=higher,
         metrics={str(task): f"{row.metric} {row.unit}".strip() for task, row in units.iterrows()},
         lines=[line for line in lines if not line.note] + [line for line in lines if line.note],
+        left_out=left_out,
         protocols={str(task): str(how) for task, how in frame.groupby("task")["protocol"].first().items()},
     )
+
+
+def _of_today(frame: pd.DataFrame, experiment: Experiment, scale: str) -> tuple[pd.DataFrame, int]:
+    """The lines whose runs have today's settings, weights and world, and how many others there were.
+
+    Where none has (an export of another version), all are shown: they belong together.
+    """
+    seeds = [int(seed) for seed in frame["seed"].unique()]
+    rows = [row for seed in seeds for row in experiment.build(get_scale(scale), seed)]
+    today = frame["run"].isin({run.id for row in rows for run in row.runs})
+    return (frame[today], int((~today).sum())) if today.any() else (frame, 0)
 
 
 def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:

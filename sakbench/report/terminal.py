@@ -62,12 +62,12 @@ def print_tables(console: Console, experiments: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def print_runs(console: Console, runs: list[dict[str, Any]], location: str) -> None:
+def print_runs(console: Console, runs: list[dict[str, Any]]) -> None:
     """Print one line per run."""
     if not runs:
-        console.print(f"\nno runs in {location} yet", highlight=False)
+        console.print("\nno runs in the store yet", highlight=False)
         return
-    table = Table(box=None, title=f"\nruns in {location}", title_justify="left", title_style="bold")
+    table = Table(box=None, title="\nruns", title_justify="left", title_style="bold")
     for heading in ("id", "run", "scale", "seed", "status", "started"):
         table.add_column(heading)
     table.add_column("minutes", justify="right")
@@ -145,8 +145,17 @@ def _caption(summary: Summary) -> str:
     )
     return (
         f"scale {summary.scale} · data {summary.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
-        f"{scale.about}\n{noise}{verdict}"
+        f"{scale.about}\n{noise}{verdict}{_missing(summary)}"
     )
+
+
+def _missing(summary: Summary) -> str:
+    """What of the table is not there: seeds that some rows lack, numbers of other settings."""
+    lines = [f"{line.row} has seeds {', '.join(map(str, line.seeds))} only" for line in summary.lines]
+    short = [text for text, line in zip(lines, summary.lines, strict=True) if line.seeds != summary.seeds]
+    if summary.left_out:
+        short.append(f"{summary.left_out} numbers in the store come from other settings or weights and are left out")
+    return "".join(f"\n{text}." for text in short)
 
 
 def _cell(measure: Measure | None, best: bool, *, signed: bool = False) -> str:

@@ -5,7 +5,10 @@ to or when the pipe breaks, so no process outlives the command. Nothing but this
 """
 
 import multiprocessing
+import os
 import signal
+import sys
+import traceback
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -14,8 +17,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
+
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Job
+
+_MEMORY_OF_A_JOB = 1.5 * 2**30  # bytes; a run at scale mini takes about 1 GiB, torch included
 
 
 class Display(Protocol):
@@ -38,6 +45,12 @@ class _Running:
     pipe: Connection
 
 
+def default_processes() -> int:
+    """One process per core that this one may use, as far as the free memory goes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(psutil.virtual_memory().available / _MEMORY_OF_A_JOB)))
+
+
 class LocalExecutor:
     """Runs jobs in up to `count` processes at once."""
 
@@ -46,8 +59,8 @@ class LocalExecutor:
         self.folder = folder
         self.context = _processes()
 
-    def run(self, jobs: list[Job], display: Display, keep: "Keep") -> None:
-        """Do all `jobs`, none before those it comes after; `keep(job, result)` stores each result as it arrives.
+    def run(self, jobs: list[Job], display: Display, record: "Record") -> None:
+        """Do all `jobs`, none before those it comes after; `record` learns how each begins and ends.
 
         Raises `UserError` when a job fails. Then, as on Ctrl-C, the others are told to stop and keep their checkpoints.
         """
@@ -59,19 +72,22 @@ class LocalExecutor:
                     if len(running) == self.count:
                         break
                     waiting.remove(job)
+                    record.started(job)
                     running.append(self._start(job))
                     display.started(job)
                 for pipe in wait([r.pipe for r in running]):
                     current = next(r for r in running if r.pipe is pipe)
-                    result = self._receive(current, display)
+                    result = self._receive(current, display, record)
                     if result is not None:
                         running.remove(current)
                         current.process.join()
-                        keep(current.job, result)
+                        record.finished(current.job, result)
                         display.finished(current.job, result)
                         done.add(current.job.id)
         except BaseException:
             self._stop(running)
+            for current in running:
+                record.interrupted(current.job)
             raise
 
     def _start(self, job: Job) -> _Running:
@@ -81,12 +97,13 @@ class LocalExecutor:
         theirs.close()
         return _Running(job, process, ours)
 
-    def _receive(self, current: _Running, display: Display) -> dict[str, Any] | None:
+    def _receive(self, current: _Running, display: Display, record: "Record") -> dict[str, Any] | None:
         """Take one message; returns the result when it is the last one."""
         try:
             kind, content = current.pipe.recv()
         except EOFError:
             current.process.join()
+            record.failed(current.job, f"its process died with exit code {current.process.exitcode}")
             raise UserError(
                 f"the process of {current.job.label!r} died (exit code {current.process.exitcode}; was it killed, or"
                 " out of memory?): call the same command again, what is finished is kept."
@@ -95,6 +112,7 @@ class LocalExecutor:
             display.progressed(current.job, *content)
             return None
         if kind == "error":
+            record.failed(current.job, content)
             raise UserError(f"{current.job.label}: {content}")
         return content
 
@@ -110,16 +128,25 @@ class LocalExecutor:
                 current.process.kill()
 
 
-class Keep(Protocol):
-    """Stores the result of a job."""
+class Record(Protocol):
+    """Keeps how jobs begin and end."""
 
-    def __call__(self, job: Job, result: dict[str, Any]) -> None:
-        """Keep it."""
+    def started(self, job: Job) -> None:
+        """It is about to begin."""
+
+    def finished(self, job: Job, result: dict[str, Any]) -> None:
+        """It is done; `result` is what its process sent."""
+
+    def failed(self, job: Job, reason: str) -> None:
+        """It will not end."""
+
+    def interrupted(self, job: Job) -> None:
+        """It was stopped, unless it had failed; what it had done is in its checkpoint."""
 
 
 def _processes() -> ForkServerContext | SpawnContext:
-    """A fork server imports torch once for all jobs; where there is none, each job pays for its own import."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    """A fork server imports torch once for all jobs; elsewhere each job pays for its own import."""
+    if not sys.platform.startswith("linux"):  # Windows has none, and macOS's libraries do not survive a fork
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sakbench.runs.perform"])
@@ -151,3 +178,6 @@ def _serve(job: Job, folder: Path, pipe: Connection) -> None:
         pipe.send(("error", str(error)))
     except BrokenPipeError:
         return  # nobody listens any more
+    except Exception as error:
+        traceback.print_exc()  # a defect of ours: whoever mends it needs to see where
+        pipe.send(("error", f"{type(error).__name__}: {error}"))

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from sakbench.runs.plan import label
-from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 
 
@@ -65,8 +64,7 @@ def jobs(runs: list[RunSpec]) -> list[Job]:
 
 def banks_of(run: RunSpec) -> list[Bank]:
     """The features that a run reads: its teachers' where it distils, its own backbone's where that is frozen."""
-    scale = get_scale(run.scale)
-    teachers = [scale.teachers[name] for name in run.teachers]
+    teachers = [backbone for _, backbone in run.teachers]
     banks = []
     if run.kind == "distill":
         for teacher in teachers:

@@ -1,12 +1,12 @@
 """Doing one job: from a spec to its weights and numbers. The only place where a spec meets the training code."""
 
 import json
+import os
 import resource
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,6 @@ from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK, carry_over
 from sakbench.runs.jobs import Bank
-from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks.base import Task
 from sakbench.training import evaluation, features
@@ -60,7 +59,6 @@ def perform(work: RunSpec | Bank, folder: Path, report: Report, stop: Stop) -> d
 
 def _run(spec: RunSpec, folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
     torch.manual_seed(spec.seed)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     here = folder / spec.id
 
     def train(objective: nn.Module, scenes: Scenes, *, mirror: bool) -> float:
@@ -78,7 +76,6 @@ def _run(spec: RunSpec, folder: Path, report: Report, stop: Stop) -> dict[str, A
     _write_model(here, learned.model, spec)
     return {
         "metrics": learned.metrics,
-        "started": started,
         "seconds": learned.seconds,
         "peak_memory_mb": _peak_memory_mb(),
         "checkpoint": f"{folder.name}/{spec.id}/model.safetensors",
@@ -148,10 +145,9 @@ def _task(name: str) -> Task:
 
 
 def _sak(spec: RunSpec) -> SAK:
-    teachers = get_scale(spec.scale).teachers
     return SAK(
         backbones.create(spec.backbone),
-        teachers={name: backbones.info(teachers[name]).dim for name in spec.teachers},
+        teachers={name: backbones.info(backbone).dim for name, backbone in spec.teachers},
         tasks={name: _task(name).channels for name in spec.tasks},
         adapter_paths=spec.adapter_paths,
         routers=spec.routers,
@@ -163,14 +159,12 @@ def _plain(spec: RunSpec) -> PlainStudent:
 
 
 def _distil_scenes(spec: RunSpec, split: str, count: int) -> Scenes:
-    teachers = get_scale(spec.scale).teachers
-    banks = {name: (_features(Bank(spec.dataset, split, count, teachers[name])), None) for name in spec.teachers}
+    banks = {name: (_features(Bank(spec.dataset, split, count, b)), None) for name, b in spec.teachers}
     return Scenes(data.load(spec.dataset, split, count), size=_image_size(spec), banks=banks)
 
 
 def _tune_scenes(spec: RunSpec, chosen: dict[str, Task]) -> Scenes:
-    teachers = get_scale(spec.scale).teachers
-    read = {name: teachers[name] for name in spec.teachers} if spec.gamma else {}
+    read = dict(spec.teachers) if spec.gamma else {}
     if _reads_features(spec):
         read = {"backbone": spec.backbone}
     banks = {}
@@ -217,12 +211,13 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _write_model(here: Path, model: nn.Module, spec: RunSpec) -> None:
     """The weights beside their spec, whole or not at all; the optimiser's state has served and goes."""
-    here.mkdir(parents=True, exist_ok=True)
+    draft = here / f".draft-{os.getpid()}.safetensors"
     try:
-        write_tensors(here / "draft.safetensors", model.state_dict())
-        sync(here / "draft.safetensors")
+        here.mkdir(parents=True, exist_ok=True)
+        write_tensors(draft, model.state_dict())
+        sync(draft)
         (here / "config.json").write_text(json.dumps(spec.to_dict(), indent=2))
-        (here / "draft.safetensors").rename(here / "model.safetensors")
+        draft.rename(here / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
     shutil.rmtree(here / "training", ignore_errors=True)

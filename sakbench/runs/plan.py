@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 
 
@@ -28,10 +29,16 @@ def plan(
 
 def label(spec: RunSpec) -> str:
     """A few words that tell the run from its neighbours."""
-    committee = "+".join(spec.teachers)
+    words = _words(spec)
+    scale = get_scale(spec.scale)
+    usual = scale.distill if spec.kind == "distill" else scale.probe if spec.frozen else scale.tune
+    return words if spec.recipe.steps == usual.steps else f"{words}, {spec.recipe.steps} steps"
+
+
+def _words(spec: RunSpec) -> str:
     backbone = spec.backbone.partition(".")[2]
     if spec.kind == "distill":
-        return f"stage 1 {committee}" + ("" if spec.adapter_paths else ", no adapter paths")
+        return f"stage 1 {spec.committee}" + ("" if spec.adapter_paths else ", no adapter paths")
     if spec.is_sak:
         changes = [
             *([] if spec.start else ["no stage 1"]),
@@ -40,9 +47,8 @@ def label(spec: RunSpec) -> str:
             *(["no routers"] if spec.adapter_paths and not spec.routers else []),
             *(["frozen"] if spec.frozen else []),
         ]
-        return ", ".join([f"stage 2 {committee}", *changes])
+        return ", ".join([f"stage 2 {spec.committee}", *changes])
     if spec.frozen:
         return f"probe {backbone}"
-    if len(spec.tasks) == 1:
-        return f"single-task {spec.tasks[0]}" + ("" if backbone == "supervised" else f" {backbone}")
-    return "multi-task" + ("" if backbone == "supervised" else f" {backbone}")
+    student = f"single-task {spec.tasks[0]}" if len(spec.tasks) == 1 else "multi-task"
+    return student if spec.backbone == get_scale(spec.scale).vit else f"{student} {backbone}"

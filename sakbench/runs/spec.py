@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sakbench.errors import UserError
 from sakbench.training.recipe import Recipe
 
 
@@ -27,7 +26,7 @@ class RunSpec:
     test_split: str
     test_images: int
     inputs: tuple[str, ...]  # versions and digests of what it reads: the world, every weight file
-    teachers: tuple[str, ...] = ()
+    teachers: tuple[tuple[str, str], ...] = ()  # the paper's name of each and its backbone, in the experts' order
     adapter_paths: bool = True
     routers: bool = True
     tasks: tuple[str, ...] = ()
@@ -41,6 +40,11 @@ class RunSpec:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
+    def committee(self) -> str:
+        """The teachers' names: DINOv2+CLIP+SAM."""
+        return "+".join(name for name, _ in self.teachers)
+
+    @property
     def is_sak(self) -> bool:
         """Whether the student has teachers; otherwise it is a plain backbone with heads."""
         return bool(self.teachers)
@@ -48,16 +52,3 @@ class RunSpec:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> "RunSpec":
-        """The spec that `to_dict` wrote. Raises `UserError` for fields that no spec has."""
-        strange = set(record) - {field.name for field in fields(cls)}
-        if strange:
-            raise UserError(f"a run's record has fields that this version does not know: {', '.join(sorted(strange))}.")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-        }
-        values["recipe"] = Recipe(**record["recipe"])
-        values["start"] = cls.from_dict(record["start"]) if record.get("start") else None
-        return cls(**values)

@@ -21,13 +21,12 @@ from sakbench.errors import UserError
 
 def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Write the checkpoint after `step` steps and `seconds` of training, and drop the ones before it."""
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:08d}"
     draft = folder / f".draft-{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
     tensors, scalars = _flatten(optimizer.state_dict())
     try:
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
         write_tensors(draft / "model.safetensors", model.state_dict())
         write_tensors(draft / "optimizer.safetensors", tensors)
         state = {

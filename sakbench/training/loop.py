@@ -1,5 +1,6 @@
 """The one training loop: pre-training, stage 1, stage 2, baselines and probes differ only by their objective."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sakbench.training.recipe import Recipe
 
 Batch = dict[str, Tensor]
 _REPORT_SECONDS = 0.5
-_CHECKPOINT_SECONDS = 20.0
+_CHECKPOINT_SECONDS = float(os.environ.get("SAKBENCH_CHECKPOINT_SECONDS", "20"))
 
 
 class Interrupted(Exception):
@@ -53,7 +54,8 @@ def fit(
     The seconds include those before an interruption. Raises `UserError` when the loss is not finite, `Interrupted`
     when `stop()` became true.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    # Scale mini is for the CPU: the same sums on every machine, whatever else it has.
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(
         _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
     )
@@ -61,14 +63,14 @@ def fit(
     model, optimizer = accelerator.prepare(objective, optimizer)
     model.train()
     began = reported = saved = time.monotonic()
-    finite = torch.ones((), dtype=torch.bool, device=accelerator.device)
+    finite = torch.ones((), dtype=torch.bool)
     stream = batches(start)
     after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
     for step in range(start, recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
         torch.manual_seed(_stream(seed, step))
-        losses = model(_to(next(stream), accelerator.device))
+        losses = model(next(stream))
         total = torch.stack(list(losses.values())).sum()
         finite &= torch.isfinite(total.detach())
         accelerator.backward(total)
@@ -108,16 +110,10 @@ def _stream(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) % 2**63
 
 
-def _to(batch: Any, device: torch.device) -> Any:
-    if device.type == "cpu":
-        return batch
-    return {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in batch.items()}
-
-
 def _require_finite(finite: Tensor, losses: dict[str, Tensor], step: int) -> None:
     if not finite.item():
         terms = ", ".join(f"{name} {value.detach().item():.4g}" for name, value in losses.items())
         raise UserError(
-            f"the loss is no longer finite at step {step} ({terms}): lower the learning rate or check the data;"
-            " nothing of this run was stored."
+            f"the loss is no longer finite at step {step} ({terms}): the run is given up and none of its numbers is"
+            " kept; with a lower learning rate or other data it would be another run."
         )

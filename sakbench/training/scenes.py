@@ -5,21 +5,27 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sakbench.data import miniworld
 from sakbench.tasks.base import Task
 from sakbench.training.order import coins_of_step, rows_of_step
 
-_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, for every model (FACTS: norm="paper")
-_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+IMAGE_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, for every model (FACTS: norm="paper")
+IMAGE_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 TARGET_SIZE = (64, 64)
 
 
 def images_tensor(split: miniworld.Split, rows: np.ndarray, size: int) -> Tensor:
-    """Images `rows` of a split, normalised: float32 (b, 3, size, size), size 128 as rendered or 64 (2x2 means)."""
-    pixels = split.images[rows] if size == 128 else miniworld.images64(split, rows)
+    """Images `rows` of a split, normalised: float32 (b, 3, size, size).
+
+    64 pixels are 2x2 means of the 128 that were rendered; for any other size these are resized (bicubic).
+    """
+    pixels = miniworld.images64(split, rows) if size == 64 else split.images[rows]
     images = torch.from_numpy(np.asarray(pixels, dtype=np.float32)).permute(0, 3, 1, 2)
-    return (images / 255 - _MEAN) / _STD
+    if size not in (64, 128):
+        images = F.interpolate(images, size=size, mode="bicubic", antialias=True).clamp(0, 255)
+    return (images / 255 - IMAGE_MEAN) / IMAGE_STD
 
 
 class Scenes:

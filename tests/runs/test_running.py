@@ -88,7 +88,7 @@ def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
     store = tmp_path / "store.db"
     experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
     for _ in range(2):
-        assert run_and_print(experiment, tiny, 1, 2, store, as_json=False) == 0
+        assert run_and_print(experiment, tiny, 1, 2, store, "again", as_json=False) == 0
     assert "every run is in the store already" in capsys.readouterr().out
     stored = open_store(store, write=False)
     assert planned(select(experiment, tiny, range(1)), stored, tmp_path / "runs") == []
@@ -101,7 +101,7 @@ def test_the_number_of_processes_changes_no_number(tiny, tmp_path):
     found = []
     for processes in (1, 3):
         store = tmp_path / f"{processes}.db"
-        run_and_print(experiment, tiny, 1, processes, store, as_json=False)
+        run_and_print(experiment, tiny, 1, processes, store, "again", as_json=False)
         found.append(numbers(store))
     pd.testing.assert_series_equal(*found)
 
@@ -135,7 +135,6 @@ def test_a_diverging_run_stops_the_table_with_a_sentence(tiny, tmp_path):
     assert not (tmp_path / "runs" / spec.id / "model.safetensors").exists()
 
 
-def test_a_second_process_on_the_same_store_is_turned_away(tmp_path):
-    store = tmp_path / "store.db"
-    with only_writer(store), pytest.raises(UserError, match="another sakbench"), only_writer(store):
+def test_a_second_process_in_the_same_folder_is_turned_away(tmp_path):
+    with only_writer(tmp_path), pytest.raises(UserError, match="another sakbench"), only_writer(tmp_path):
         pass

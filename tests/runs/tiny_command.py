@@ -30,4 +30,4 @@ def rows(scale, seed):
 EXPERIMENT = Experiment("faults", "A small table", rows)
 
 if __name__ == "__main__":
-    sys.exit(run_and_print(EXPERIMENT, SCALE, 1, 2, Path(sys.argv[1]), as_json=False))
+    sys.exit(run_and_print(EXPERIMENT, SCALE, 1, 2, Path(sys.argv[1]), " ".join(sys.argv), as_json=False))

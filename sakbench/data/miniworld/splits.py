@@ -23,6 +23,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
@@ -113,12 +114,23 @@ def load_split(
     folder = (cache or cache_folder()) / f"miniworld-{VERSION}" / f"{kind}-{split}-{count}"
     manifest = _read_manifest(folder, split, kind, count)
     if isinstance(manifest, str):
-        if folder.exists():
-            warnings.warn(f"{folder} is rendered again: {manifest}", stacklevel=2)
-        manifest = _render_split(folder, seed, split, kind, count, workers, progress)
+        with _only_renderer(folder):  # whoever waited here finds what the other one rendered
+            manifest = _read_manifest(folder, split, kind, count)
+            if isinstance(manifest, str):
+                if folder.exists():
+                    warnings.warn(f"{folder} is rendered again: {manifest}", stacklevel=2)
+                manifest = _render_split(folder, seed, split, kind, count, workers, progress)
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in manifest["arrays"]}
     images, captions, dominant = (arrays.pop(name) for name in ("images", "captions", "dominant"))
     return Split(split, kind, images, arrays, captions, dominant, _checksum(manifest), folder)
+
+
+def _only_renderer(folder: Path) -> FileLock:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the cache {folder.parent} cannot be written ({error}); set SAKBENCH_CACHE.") from error
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
 
 
 def cache_folder() -> Path:
@@ -192,14 +204,10 @@ def _render_split(
     folder: Path, seed: int, split: str, kind: str, count: int, workers: int, progress: Progress | None
 ) -> Manifest:
     """Render a whole split beside its place, then move it there; its manifest."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise UserError(f"the cache {folder.parent} cannot be written ({error}); set SAKBENCH_CACHE.") from error
+    fresh = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         for name, (dtype, shape) in _layout(kind).items():
-            np.lib.format.open_memmap(fresh / f"{name}.npy", "w+", np.dtype(dtype), (count, *shape)).flush()
+            _reserve(fresh / f"{name}.npy", np.dtype(dtype), (count, *shape))
         step = min(_CHUNK, -(-count // max(workers, 1)))
         chunks = [(fresh, seed, kind, start, min(start + step, count)) for start in range(0, count, step)]
         done = 0
@@ -218,10 +226,22 @@ def _render_split(
         if folder.exists():
             shutil.rmtree(folder)
         fresh.rename(folder)
-    except BaseException:
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"the scenes of {kind} {split} could not be rendered into {folder.parent} ({error}): make room there, or"
+            " name another folder in SAKBENCH_CACHE."
+        ) from error
+    finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        raise
     return manifest
+
+
+def _reserve(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """An array file whose space on the disk is taken: a map of a file that cannot grow kills its writer."""
+    np.lib.format.open_memmap(path, "w+", dtype, shape).flush()
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _run(chunks: Sequence[Chunk], workers: int) -> Iterable[int]:

@@ -1,5 +1,6 @@
 """`pretrain`: train the mini teachers and the small ViT on rendered scenes, measure them, ship weights and cards."""
 
+import hashlib
 import json
 import os
 import platform
@@ -128,7 +129,7 @@ def _pretrain(
             batches(arrays, phase.fields, count, phase.recipe.batch_size, seed),
             phase.recipe,
             seed=seed,
-            checkpoints=checkpoints / name / str(number) if checkpoints else None,
+            checkpoints=checkpoints / f"{name}-{number}-{_digest(phase, split, seed)}" if checkpoints else None,
             report=report,
         )
         phases.append(
@@ -167,6 +168,12 @@ def _pretrain(
         "licence": info(name).licence,
     }
     return ship(out_dir, name, encoder, card)
+
+
+def _digest(phase: Phase, split: Split, seed: int) -> str:
+    """What a phase's checkpoint belongs to: another recipe, objective, data or seed does not go on from it."""
+    settings = (phase.objective, asdict(phase.recipe), phase.scenes, split.checksum, seed)
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
 
 
 def batches(

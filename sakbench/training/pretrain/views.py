@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
-_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+from sakbench.training.scenes import IMAGE_MEAN, IMAGE_STD
+
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
 
 
@@ -18,7 +18,7 @@ def unit(images: Tensor) -> Tensor:
 
 def normalise(images: Tensor) -> Tensor:
     """Images (B, 3, H, W) in 0 to 1, normalised by ImageNet's mean and standard deviation."""
-    return (images - _MEAN.to(images.device)) / _STD.to(images.device)
+    return (images - IMAGE_MEAN.to(images.device)) / IMAGE_STD.to(images.device)
 
 
 def halve(images: Tensor) -> Tensor:

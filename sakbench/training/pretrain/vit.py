@@ -43,7 +43,7 @@ def deepened(vit: VisionTransformer) -> VisionTransformer:
     deep = copy.deepcopy(vit)
     blocks = []
     for block in deep.blocks:
-        twin = copy.deepcopy(block)
+        twin: Any = copy.deepcopy(block)  # a timm Block
         for layer in (twin.attn.proj, twin.mlp.fc2):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
