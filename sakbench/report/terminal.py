@@ -26,7 +26,7 @@ def print_table(console: Console, summary: Summary) -> None:
         caption_justify="left",
         caption_style="",
     )
-    table.add_column("", overflow="fold")
+    table.add_column("", overflow="fold", min_width=max(len(line.row) for line in summary.lines if not line.note))
     for task in columns:
         arrow = "↑" if summary.higher_is_better[task] else "↓"
         table.add_column(f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right")
@@ -35,20 +35,17 @@ def print_table(console: Console, summary: Summary) -> None:
     if profiled:
         for heading in _PROFILE.values():
             table.add_column(f"bias\n{heading}", justify="right")
-    published = _published_columns(summary, columns)
-    for task in published:
-        name = "Δm" if task == "delta_m" else _HEADINGS.get(task, task)
-        table.add_column(f"paper\n{name}", justify="right", style="dim")
     best = {quantity: leaders(summary, quantity) for quantity in (*columns, "delta_m")}
     for index, line in enumerate(summary.lines):
         if line.note and not summary.lines[index - 1].note:
             table.add_section()
         cells = [_cell(line.measured.get(task), line.row in best[task]) for task in columns]
         cells.append(_cell(line.delta_m, line.row in best["delta_m"], signed=True))
-        if profiled:
-            cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE]
-        cells += [_number(line.published.get(task), signed=task == "delta_m") for task in published]
+        cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE if profiled]
         table.add_row(line.row, *cells)
+        if line.published:  # the paper's numbers right below, so that the table stays as narrow as it can
+            numbers = [_number(line.published.get(task)) for task in columns]
+            table.add_row("  paper", *numbers, _number(line.published.get("delta_m"), signed=True), style="dim")
     console.print(table)
 
 
@@ -128,10 +125,6 @@ def print_checks(console: Console, checks: list[dict[str, Any]]) -> None:
 def _columns(summary: Summary) -> list[str]:
     order = [*get_scale(summary.scale).tasks, *summary.experiment.extras]
     return [task for task in order if task in summary.metrics]
-
-
-def _published_columns(summary: Summary, columns: list[str]) -> list[str]:
-    return [task for task in [*columns, "delta_m"] if any(task in line.published for line in summary.lines)]
 
 
 def _caption(summary: Summary) -> str:

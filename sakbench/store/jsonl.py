@@ -42,11 +42,13 @@ def read_jsonl(path: Path) -> tuple[list[RunRecord], list[RowRecord]]:
     Raises `UserError` for a file that cannot be read, of another version, or with a line that is not an export's.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        *lines, rest = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a sakbench export ({error}).") from error
+    if rest:
+        raise UserError(f"line {len(lines) + 1} of {path} is cut off: copy the export again.")
     if not lines:
-        raise UserError(f"{path} is empty or cut off: a sakbench export begins with its schema version.")
+        raise UserError(f"{path} is empty: a sakbench export begins with its schema version.")
     runs: dict[str, RunRecord] = {}
     rows: list[RowRecord] = []
     for number, line in enumerate(lines, start=1):

@@ -19,8 +19,10 @@ from sakbench.report.commands import run_and_print
 from sakbench.runs.jobs import Job, jobs
 from sakbench.runs.perform import perform
 from sakbench.store import open_store
+from tests.runs.tiny_command import SCALE
 
 COMMAND = Path(__file__).with_name("tiny_command.py")
+STEPS = SCALE.tune.steps
 
 
 def numbers(store):
@@ -30,16 +32,24 @@ def numbers(store):
 
 def start(store):
     """The small table's command in a process group of its own, as a terminal would start it."""
-    command = [sys.executable, str(COMMAND), str(store)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [sys.executable, str(COMMAND), str(store)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"SAKBENCH_CHECKPOINT_SECONDS": "0"},
     )
 
 
 def wait_for_checkpoint(store, process):
-    """Until some training has written a checkpoint, or the process has ended."""
-    while not list((store.parent / "runs").glob("*/training/step-*")) and process.poll() is None:
-        time.sleep(0.02)
+    """Until a training that is under way has written a checkpoint; its folder."""
+    while process.poll() is None:
+        for folder in (store.parent / "runs").glob("*/training/step-*"):
+            if 0 < int(folder.name.removeprefix("step-")) < STEPS:
+                return folder
+        time.sleep(0.005)
+    raise AssertionError(f"no training was seen under way: {process.communicate()[0]}")
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +70,11 @@ def test_kill_9_in_the_middle_changes_no_number(undisturbed, tmp_path):
     store = tmp_path / "store.db"
     for _ in range(3):
         process = start(store)
-        wait_for_checkpoint(store, process)
+        folder = wait_for_checkpoint(store, process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        # Killed in the middle of that run: a checkpoint short of its end is what there is to go on from.
+        assert 0 < max(int(f.name.removeprefix("step-")) for f in folder.parent.glob("step-*")) < STEPS
     process = start(store)
     output, _ = process.communicate()
     assert process.returncode == 0, output
