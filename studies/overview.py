@@ -7,13 +7,11 @@ import argparse
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
+from scenes import sheet
 
-from sakbench import data, tasks
 from sakbench.analysis.profile import row_profiles
-from sakbench.data import miniworld
 from sakbench.experiments import tables
 from sakbench.plots import figures
 from sakbench.report.summary import Measure, Summary, summarize
@@ -21,18 +19,7 @@ from sakbench.report.terminal import leaders
 from sakbench.runs.scales import MINI
 from sakbench.store import open_store, published
 
-SCENES = (3, 8, 0, 17)  # of the test split: people, animals, solids, clutter
 DPI = 160
-
-
-def scenes() -> Figure:
-    split = data.load(MINI.dataset, "test", MINI.test_images)
-    rows = np.array(SCENES)
-    pictures = {"image": np.asarray(split.images[rows])}
-    for name, target in miniworld.targets(split, rows, MINI.tasks).items():
-        task = tasks.make(name, classes=len(miniworld.CLASSES) if name == "semseg" else None)
-        pictures[name] = np.stack([task.colours(one) for one in target])
-    return figures.scenes_sheet(pictures)
 
 
 def table(summary: Summary) -> Figure:
@@ -96,5 +83,5 @@ if __name__ == "__main__":
     options = parser.parse_args()
     frame = open_store(options.store, write=False).frame()
     summary = summarize(tables.get("table7"), frame, published.frame())
-    stack([scenes(), table(summary), profile(frame)]).save(options.output)
+    stack([sheet(), table(summary), profile(frame)]).save(options.output)
     print(options.output)
