@@ -90,9 +90,7 @@ def run_and_print(
         print_json(summary.to_json())
         return 0
     print_table(out, summary)
-    out.print(
-        f"stored in {location} · more seeds: --seeds 3 · look again: sakbench show {experiment.name}", style="dim"
-    )
+    out.print(f"stored in {location} · again with --seeds 3 · `sakbench show {experiment.name}` reads it", style="dim")
     return 0
 
 
