@@ -38,6 +38,7 @@ def start(store):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a test run in the background lacks
         env=os.environ | {"SAKBENCH_CHECKPOINT_SECONDS": "0"},
     )
 

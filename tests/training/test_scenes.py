@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -82,14 +84,14 @@ def test_stored_features_are_the_backbones(split):
 
 
 def test_an_interrupted_feature_file_leaves_nothing_behind(split, cache):
+    before = set((cache / "features").glob("*"))
     with pytest.raises(Interrupted):
         features.bank("mini_samvit_b.random", split, stop=lambda: True)
-    assert not list((cache / "features").glob("mini_samvit_b.random*"))
+    assert set((cache / "features").glob("*")) == before
 
 
-def test_features_that_were_cut_short_are_named(split, cache):
-    features.bank("mini_vit_s.supervised", split)
-    file = next(file for file in (cache / "features").glob("mini_vit_s*.npy") if "flipped" not in file.name)
+def test_features_that_were_cut_short_are_named(split):
+    file = Path(features.bank("mini_vit_s.supervised", split).filename)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="delete the file") as error:

@@ -266,8 +266,8 @@ def _distillation(scenes: Scenes, before: nn.Module | None) -> nn.Module:
 
 # Settled on short trials of each objective; batch sizes and rates are for one CPU thread and under an hour each.
 _SUPERVISED = Recipe(steps=700, batch_size=64, lr=1e-3, warmup=40, clip=3.0)
-_CONTRAST = Recipe(steps=2200, batch_size=32, lr=1.5e-3, warmup=60, min_lr=1e-4, clip=3.0)
-_DISTILLATION = Recipe(steps=800, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
+_CONTRAST = Recipe(steps=1500, batch_size=32, lr=1.5e-3, warmup=60, min_lr=1e-4, clip=3.0)
+_DISTILLATION = Recipe(steps=150, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
 _IMAGE_TEXT = Recipe(steps=1050, batch_size=128, lr=1e-3, warmup=100, clip=3.0)
 _IMAGE_TEXT_MASKED = 920
 _PROMPTABLE = Recipe(steps=750, batch_size=16, lr=1e-3, warmup=80, clip=3.0)

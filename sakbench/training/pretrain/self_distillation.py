@@ -273,7 +273,7 @@ def koleo(z: Tensor) -> Tensor:
 
 
 def _coloured(views: list[View]) -> Tensor:
-    return normalise(torch.cat([random_sensor(random_hues(view.images, 0.4, grey=0.2), 0.1) for view in views]))
+    return normalise(torch.cat([random_sensor(random_hues(view.images, 0.12, grey=0.1), 0.1) for view in views]))
 
 
 def _patch_centres(side: int) -> Tensor:
