@@ -8,6 +8,7 @@ point at depth D (metres along the optical axis) is D * q. A shape answers three
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -128,14 +129,14 @@ class Shape(Protocol):
         """Unit normals (3, n) at surface points (3, n)."""
 
 
-class _Framed:
+class _Framed(ABC):
     """What the shapes with a frame of their own have in common."""
 
     frame: Frame
 
+    @abstractmethod
     def corners(self) -> Vector:
         """Points (3, k) whose convex hull encloses the shape."""
-        raise NotImplementedError
 
     def bounds(self) -> Bounds:
         """Left, right, low and high end of the picture in the image plane."""
@@ -373,13 +374,13 @@ class _Traced(_Framed):
     frame: Frame
     steps = 14
 
+    @abstractmethod
     def reach(self) -> Vector:
         """Half sides (3,) of the enclosing local box."""
-        raise NotImplementedError
 
+    @abstractmethod
     def distance(self, px: Array, py: Array, pz: Array) -> Array:
         """Signed distance in local units."""
-        raise NotImplementedError
 
     def corners(self) -> Vector:
         """Corners (3, 8) of the enclosing box."""
