@@ -13,37 +13,47 @@ from sakbench.experiments.rows import Experiment, Row, multi_task, probe
 from sakbench.report.commands import run_and_print
 from sakbench.runs.scales import MINI, Scale
 from sakbench.runs.spec import RunSpec
-from sakbench.training.recipe import Recipe
 
-TUNE = ((400, 16, 1e-3), (400, 16, 2e-3), (800, 16, 1e-3), (800, 16, 2e-3))  # steps, batch size, learning rate
-PROBE = ((400, 16, 2e-3), (400, 16, 4e-3), (800, 16, 2e-3), (800, 16, 4e-3))
+Settings = tuple[int, int, int, float]  # labelled images, steps, batch size, learning rate
+
+TUNE: tuple[Settings, ...] = (
+    (250, 1000, 8, 1e-3),
+    (250, 2000, 4, 1e-3),
+    (250, 2000, 4, 5e-4),
+    (125, 2000, 4, 5e-4),
+    (250, 4000, 4, 5e-4),
+    (125, 4000, 4, 5e-4),
+)
+PROBE: tuple[Settings, ...] = (
+    (250, 2000, 4, 1e-3),
+    (250, 2000, 4, 2e-3),
+    (250, 4000, 4, 1e-3),
+)
 
 
-def on_val(run: RunSpec, recipe: Recipe) -> RunSpec:
-    return replace(run, recipe=recipe, test_split="val")
+def on_val(run: RunSpec, settings: Settings) -> RunSpec:
+    labels, steps, batch_size, lr = settings
+    recipe = replace(run.recipe, steps=steps, batch_size=batch_size, lr=lr)
+    return replace(run, recipe=recipe, train_images=labels, test_split="val")
 
 
 def multi_task_rows(scale: Scale, seed: int) -> list[Row]:
-    return [Row(name(r), (on_val(multi_task(scale, seed), r),)) for r in recipes(scale.tune, TUNE)]
+    return [Row(name(settings), (on_val(multi_task(scale, seed), settings),)) for settings in TUNE]
 
 
 def probe_rows(scale: Scale, seed: int) -> list[Row]:
-    return [Row(name(r), (on_val(probe(scale, seed, scale.vit), r),)) for r in recipes(scale.probe, PROBE)]
+    return [Row(name(settings), (on_val(probe(scale, seed, scale.vit), settings),)) for settings in PROBE]
 
 
-def recipes(base: Recipe, grid: tuple[tuple[int, int, float], ...]) -> list[Recipe]:
-    return [replace(base, steps=steps, batch_size=size, lr=rate) for steps, size, rate in grid]
-
-
-def name(recipe: Recipe) -> str:
-    return f"{recipe.steps} steps of {recipe.batch_size}, lr {recipe.lr:g}"
+def name(settings: Settings) -> str:
+    return "{} labels, {} x {}, lr {:g}".format(*settings)
 
 
 SEARCHES = {
     "multi-task": Experiment(
-        "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline="400 steps of 16, lr 0.002"
+        "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline=name(TUNE[0])
     ),
-    "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline="400 steps of 16, lr 0.002"),
+    "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline=name(PROBE[0])),
 }
 
 if __name__ == "__main__":

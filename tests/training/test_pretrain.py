@@ -9,13 +9,13 @@ from sakbench import backbones
 from sakbench.backbones import cards
 from sakbench.data.miniworld import VERSION, VOCABULARY
 from sakbench.errors import UserError
-from sakbench.training.pretrain import PRETRAININGS, gates, pretrain
+from sakbench.training.pretrain import PRETRAININGS, gates, pretrain, self_distillation
 from sakbench.training.pretrain.contrastive import ImageText
 from sakbench.training.pretrain.promptable import Promptable, bounding_boxes, sample_prompts
 from sakbench.training.pretrain.run import batches, mirror, ship
 from sakbench.training.pretrain.self_distillation import MomentumContrast, SelfDistillation, koleo, sinkhorn
 from sakbench.training.pretrain.supervised import Classification
-from sakbench.training.pretrain.views import View, normalise, positions_in, random_crop
+from sakbench.training.pretrain.views import View, normalise, positions_in, random_crop, random_frames, surroundings
 from sakbench.training.pretrain.vit import build, deepened, tokens
 
 
@@ -90,6 +90,58 @@ def test_a_crop_tells_where_it_was_taken():
     assert share.max() < 0.61 and share.min() > 0.19
 
 
+def test_a_frame_shows_the_whole_thing_and_stays_in_the_image():
+    torch.manual_seed(0)
+    instance = torch.zeros(64, 64, 64, dtype=torch.uint8)
+    instance[:, 10:40, 48:64] = 3  # 30 rows, 16 columns at the right edge
+    frame, thing = random_frames(instance, (1.0, 1.5), 0.1)
+    assert torch.equal(thing, instance == 3)
+    low, high = frame.centre - frame.extent, frame.centre + frame.extent
+    assert low.min() >= -1 and high.max() <= 1 + 1e-6
+    assert (low[:, 0] <= 48 / 32 - 1).all() and (high[:, 0] >= 1 - 1e-6).all()
+    assert (low[:, 1] <= 10 / 32 - 1 + 1e-6).all() and (high[:, 1] >= 40 / 32 - 1 - 1e-6).all()
+    side = frame.extent[:, 0]
+    assert side.min() >= 30 / 64 - 1e-6 and side.max() <= 1.5 * 30 / 64 and side.max() > 1.3 * 30 / 64
+
+    whole, nothing = random_frames(torch.zeros(2, 64, 64, dtype=torch.uint8), (1.0, 1.5), 0.1)
+    assert not nothing.any()
+    torch.testing.assert_close(whole.centre, torch.zeros(2, 2))
+    torch.testing.assert_close(whole.extent, torch.ones(2, 2))
+
+
+def test_surroundings_come_from_other_images_where_things_stood():
+    images = torch.arange(1.0, 9.0).view(8, 1, 1, 1).expand(8, 3, 8, 8).clone()
+    instance = torch.zeros(8, 4, 4, dtype=torch.uint8)
+    instance[:6, :, :2] = 1  # the left half of all but the last two
+    images[:6, :, :, :4] = 99
+    filled = surroundings(images, instance)
+    assert torch.equal(filled[..., 4:], images[..., 4:])
+    left = filled[:, 0, 0, 0].tolist()
+    assert left == [8, 8, 8, 99, 99, 99, 7, 8]  # a thing stays where the three images before have one too
+
+
+def test_all_views_but_the_first_share_only_the_thing(monkeypatch):
+    def plain(views: list[View]) -> torch.Tensor:
+        return torch.cat([view.images[:, :3] for view in views])
+
+    monkeypatch.setattr(self_distillation, "_coloured", plain)
+    torch.manual_seed(0)
+    images = torch.arange(0, 160, 10, dtype=torch.uint8).view(16, 1, 1, 1).expand(16, 128, 128, 3).clone()
+    images[:, 32:96, 32:96] = 250
+    instance = torch.zeros(16, 64, 64, dtype=torch.uint8)
+    instance[:, 16:48, 16:48] = 1
+    views = MomentumContrast(tiny(), steps=1).views({"images": images, "instance": instance})
+
+    first, second = (255 * pixels[:, 0] for pixels in views.globals.chunk(2))
+    own = 10.0 * torch.arange(16).view(16, 1, 1)
+    inside, outside = (pixels[:, 0].chunk(2) for pixels in (views.thing > 0.999, views.thing < 0.001))
+    assert inside[0].any() and outside[0].any() and inside[1].any() and outside[1].any()
+    for pixels, thing in ((first, inside[0]), (second, inside[1])):
+        assert (pixels[thing] - 250).abs().max() < 1
+    assert ((first - own).abs()[outside[0]] < 1).all()
+    assert ((second - own).abs()[outside[1]] > 1).all()
+
+
 def test_positions_in_another_view():
     a = View(torch.empty(0), torch.tensor([[0.5, 0.0]]), torch.tensor([[-0.5, 0.5]]))  # right half, mirrored
     b = View(torch.empty(0), torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 1.0]]))  # everything
@@ -114,12 +166,12 @@ def test_koleo_is_least_for_points_that_are_far_apart():
 
 def objectives():
     contrast = MomentumContrast(tiny(), steps=10)
-    images = noise_batch()["images"].repeat(8, 1, 1, 1)
+    batch = {key: value.repeat(8, *[1] * (value.ndim - 1)) for key, value in noise_batch().items()}
     return {
         "class": Classification(tiny(), 3),
         "caption": ImageText(tiny(), len(VOCABULARY), 14, mirror(), masked_steps=5),
         "contrast": contrast,
-        "distillation": SelfDistillation(MomentumContrast(tiny(), steps=10), images, steps=10),
+        "distillation": SelfDistillation(MomentumContrast(tiny(), steps=10), batch, steps=10),
         "masks": Promptable(tiny(128), prompts=3),
     }
 

@@ -260,17 +260,17 @@ def _contrast(scenes: Scenes, before: nn.Module | None) -> nn.Module:
 
 def _distillation(scenes: Scenes, before: nn.Module | None) -> nn.Module:
     assert isinstance(before, MomentumContrast)
-    first = torch.from_numpy(np.array(scenes["images"][: _DISTILLATION.batch_size]))
+    first = {key: torch.from_numpy(np.array(scenes[key][: _DISTILLATION.batch_size])) for key in ("images", "instance")}
     return SelfDistillation(before, first, steps=_DISTILLATION.steps, crops=Crops(global_size=64))
 
 
 # Settled on short trials of each objective; batch sizes and rates are for one CPU thread and under an hour each.
 _SUPERVISED = Recipe(steps=700, batch_size=64, lr=1e-3, warmup=40, clip=3.0)
-_CONTRAST = Recipe(steps=1500, batch_size=32, lr=1.5e-3, warmup=60, min_lr=1e-4, clip=3.0)
-_DISTILLATION = Recipe(steps=150, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
+_CONTRAST = Recipe(steps=2400, batch_size=32, lr=1.5e-3, warmup=60, min_lr=1e-4, clip=3.0)
+_DISTILLATION = Recipe(steps=500, batch_size=32, lr=5e-4, warmup=50, clip=3.0)
 _IMAGE_TEXT = Recipe(steps=1050, batch_size=128, lr=1e-3, warmup=100, clip=3.0)
 _IMAGE_TEXT_MASKED = 920
-_PROMPTABLE = Recipe(steps=750, batch_size=16, lr=1e-3, warmup=80, clip=3.0)
+_PROMPTABLE = Recipe(steps=2600, batch_size=16, lr=1e-3, warmup=80, clip=3.0)
 
 PRETRAININGS: dict[str, Pretraining] = {
     "mini_vit_s.supervised": Pretraining(
@@ -312,16 +312,18 @@ PRETRAININGS: dict[str, Pretraining] = {
         "self-distillation with masked patches (DINOv2)",
         (
             Phase(
-                "4 blocks: contrast of images with a queue, and of masked patches with the other view (dense MoCo v3)",
+                "4 blocks, views of one thing before different surroundings: contrast with a queue of others, and of"
+                " masked patches with the other view (dense MoCo v3)",
                 _contrast,
                 _CONTRAST,
-                ("images",),
+                ("images", "instance"),
             ),
             Phase(
-                "8 blocks: DINO (images), iBOT (masked patches), KoLeo; Sinkhorn prototypes, moving-average teacher",
+                "8 blocks, the same views: DINO (images), iBOT (masked patches), KoLeo; Sinkhorn prototypes,"
+                " moving-average teacher",
                 _distillation,
                 _DISTILLATION,
-                ("images",),
+                ("images", "instance"),
             ),
         ),
         _teacher,

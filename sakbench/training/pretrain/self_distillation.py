@@ -9,7 +9,7 @@ and KoLeo. The image is its mean patch token in both.
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,26 +19,53 @@ from torch.nn import functional as F
 
 from sakbench.training.pretrain.views import (
     View,
+    enlarged,
     normalise,
     positions_in,
     random_crop,
+    random_frames,
     random_hues,
     random_sensor,
+    surroundings,
     unit,
 )
 from sakbench.training.pretrain.vit import deepened, tokens, weight_decay_groups
 
 _GLOBALS, _LOCALS = 2, 2
+_FARTHER = 5  # in the batch: farther than any image that fills the surroundings
+_PATCH_OF_THING = 0.3  # the least share of a patch that must show the thing
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Sizes in pixels, and the share of the image that a crop covers."""
+    """Sizes in pixels, and the share that a crop covers of a frame round one thing.
+
+    Frames stand for the curated photographs that DINOv2 learned from, which mostly show one thing. Views of whole
+    scenes are told apart by their surroundings alone, and nothing is learned of the things: therefore all views but
+    the first show the thing before other surroundings too (as in Ryali et al., 2021). No class is looked at.
+    """
 
     global_size: int = 48
     local_size: int = 32
     global_area: tuple[float, float] = (0.4, 1.0)
     local_area: tuple[float, float] = (0.2, 0.5)
+    other_area: tuple[float, float] = (0.3, 1.0)  # of the image whose surroundings are shown
+    margin: tuple[float, float] = (1.05, 1.8)
+    least: float = 0.35
+
+
+@dataclass(frozen=True)
+class Views:
+    """Two global and two local views of each of B images, coloured and normalised.
+
+    `wide` tells where the global ones were taken; `globals` is (2 B, 3, s, s), `locals` (2 B, 3, t, t), and `thing`
+    (2 B, 1, s, s) how much of each pixel of the global ones is the thing that all views share.
+    """
+
+    wide: list[View]
+    globals: Tensor
+    locals: Tensor
+    thing: Tensor
 
 
 class Network(nn.Module):
@@ -92,12 +119,25 @@ class StudentAndTeacher(nn.Module):
         self.register_buffer("queue", queue)
         self._keys: Tensor | None = None
 
-    def views(self, images: Tensor) -> tuple[list[View], Tensor, Tensor]:
-        """Two global crops with their pixels (2 B, 3, s, s), and the pixels (2 B, 3, t, t) of the local ones."""
-        pixels, c = unit(images), self.crops
-        wide = [random_crop(pixels, c.global_size, c.global_area) for _ in range(_GLOBALS)]
-        near = [random_crop(pixels, c.local_size, c.local_area) for _ in range(_LOCALS)]
-        return wide, _coloured(wide), _coloured(near)
+    def views(self, batch: Mapping[str, Tensor]) -> Views:
+        """Random views of `images` uint8 (B, H, W, 3) round the things of `instance` (B, h, w)."""
+        images, c = unit(batch["images"]), self.crops
+        frames, thing = random_frames(batch["instance"], c.margin, c.least)
+        others = surroundings(images, batch["instance"])
+        pictures = torch.cat([images, enlarged(thing, images)], dim=1)
+        views = []
+        for number in range(_GLOBALS + _LOCALS):
+            if number < _GLOBALS:
+                size, area = c.global_size, c.global_area
+            else:
+                size, area = c.local_size, c.local_area
+            view = random_crop(pictures, size, area, frames=frames)
+            if number:
+                other = random_crop(others.roll(_FARTHER + number, 0), size, c.other_area).images
+                view = replace(view, images=_before(view.images, other))
+            views.append(view)
+        wide, near = views[:_GLOBALS], views[_GLOBALS:]
+        return Views(wide, _coloured(wide), _coloured(near), torch.cat([view.images[:, 3:] for view in wide]))
 
     def masks(self, images: Tensor, share: float) -> Tensor:
         """Random masks (B, n): in each image the same number of patches is true."""
@@ -143,19 +183,19 @@ class MomentumContrast(StudentAndTeacher):
         self.temperature = 0.15
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`images` uint8 (B, 128, 128, 3)."""
-        wide, global_pixels, local_pixels = self.views(batch["images"])
+        """`images` uint8 (B, 128, 128, 3); `instance` uint8 (B, 64, 64), 0 where there is none."""
+        views = self.views(batch)
         with torch.no_grad():
-            keys, key_patches = self.teacher(global_pixels)
+            keys, key_patches = self.teacher(views.globals)
             key_patches = self.teacher.project_patches(key_patches)
         self._keys = keys
-        masked = self.masks(global_pixels, 0.33)
-        globals_, patches = self.student(global_pixels, masked)
-        locals_, _ = self.student(local_pixels)
+        masked = self.masks(views.globals, 0.33)
+        globals_, patches = self.student(views.globals, masked)
+        locals_, _ = self.student(views.locals)
         queries = F.normalize(self.predictor(torch.cat([globals_, locals_])), dim=1)
         return {
             "image": self.image_contrast(queries.chunk(_GLOBALS + _LOCALS), keys.chunk(_GLOBALS)),
-            "patch": self.patch_contrast(wide, patches, masked, key_patches),
+            "patch": self.patch_contrast(views, patches, masked, key_patches),
         }
 
     def image_contrast(self, queries: tuple[Tensor, ...], keys: tuple[Tensor, ...]) -> Tensor:
@@ -169,15 +209,16 @@ class MomentumContrast(StudentAndTeacher):
         ]
         return torch.stack(losses).mean()
 
-    def patch_contrast(self, wide: list[View], patches: Tensor, masked: Tensor, keys: Tensor) -> Tensor:
-        """A masked patch of one global view must find what the teacher sees there in the other view."""
+    def patch_contrast(self, views: Views, patches: Tensor, masked: Tensor, keys: Tensor) -> Tensor:
+        """A masked patch of the thing in one global view must find what the teacher sees there in the other view."""
         side = math.isqrt(patches.shape[1])
         points = _patch_centres(side).to(patches.device)
-        first, second = wide
+        first, second = views.wide
         there = torch.cat([positions_in(first, second, points), positions_in(second, first, points)])
         other = torch.cat(keys.chunk(2)[::-1]).transpose(1, 2).unflatten(2, (side, side))
         keys_there = F.grid_sample(other, there.unsqueeze(1), padding_mode="border", align_corners=False)
-        inside = masked & (there.abs() < 1).all(dim=-1)
+        on_thing = F.avg_pool2d(views.thing, views.thing.shape[-1] // side).flatten(1) > _PATCH_OF_THING
+        inside = masked & (there.abs() < 1).all(dim=-1) & on_thing
         queries = self.student.project_patches(patches[inside])
         found = F.normalize(keys_there.squeeze(2).transpose(1, 2)[inside], dim=1)
         target = torch.arange(len(queries), device=queries.device)
@@ -188,11 +229,12 @@ class SelfDistillation(StudentAndTeacher):
     """DINO on images, iBOT on masked patches, KoLeo: the teacher's balanced prototype assignments are predicted.
 
     Goes on from the networks (made twice as deep) and the queue of `contrast`. The prototypes (512 of images, 512 of
-    patches) begin as projections that its teacher gives: of the queue, and of random patches of `images` uint8
-    (B, 128, 128, 3).
+    patches) begin as projections that its teacher gives: of the queue, and of random patches of `batch`.
     """
 
-    def __init__(self, contrast: MomentumContrast, images: Tensor, *, steps: int, crops: Crops | None = None) -> None:
+    def __init__(
+        self, contrast: MomentumContrast, batch: Mapping[str, Tensor], *, steps: int, crops: Crops | None = None
+    ) -> None:
         super().__init__(
             contrast.student.deepened(),
             contrast.teacher.deepened(),
@@ -202,8 +244,7 @@ class SelfDistillation(StudentAndTeacher):
             queue=contrast.queue.clone(),
         )
         with torch.no_grad():
-            _, pixels, _ = self.views(images)
-            patches = self.teacher.project_patches(self.teacher(pixels)[1]).flatten(0, 1)
+            patches = self.teacher.project_patches(self.teacher(self.views(batch).globals)[1]).flatten(0, 1)
         first = {"image": self.queue[::4], "patch": patches[torch.randperm(len(patches))[: len(self.queue) // 4]]}
         self.prototypes = nn.ParameterDict({k: nn.Parameter(v.clone()) for k, v in first.items()})
         self.teacher_prototypes = nn.ParameterDict({k: nn.Parameter(v.clone()) for k, v in first.items()})
@@ -212,18 +253,18 @@ class SelfDistillation(StudentAndTeacher):
         self.teacher_temperature = 0.05
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """`images` uint8 (B, 128, 128, 3)."""
-        _, global_pixels, local_pixels = self.views(batch["images"])
-        masked = self.masks(global_pixels, 0.33)
+        """`images` uint8 (B, 128, 128, 3); `instance` uint8 (B, 64, 64), 0 where there is none."""
+        views = self.views(batch)
+        masked = self.masks(views.globals, 0.33)
         with torch.no_grad():
-            keys, key_patches = self.teacher(global_pixels)
+            keys, key_patches = self.teacher(views.globals)
             assigned = self.assign(torch.cat([keys, self.queue]), self.teacher_prototypes["image"])[: len(keys)]
             patch_keys = self.teacher.project_patches(key_patches)
             patch_assigned = self.assign(patch_keys.flatten(0, 1), self.teacher_prototypes["patch"])
             patch_assigned = patch_assigned.view(*patch_keys.shape[:2], -1)[masked]
         self._keys = keys
-        globals_, patches = self.student(global_pixels, masked)
-        locals_, _ = self.student(local_pixels)
+        globals_, patches = self.student(views.globals, masked)
+        locals_, _ = self.student(views.locals)
         images = torch.cat([globals_, locals_])
         scores = self.scores(images, self.prototypes["image"]).chunk(_GLOBALS + _LOCALS)
         patch_scores = self.scores(self.student.project_patches(patches[masked]), self.prototypes["patch"])
@@ -272,8 +313,15 @@ def koleo(z: Tensor) -> Tensor:
     return -(0.5 * (2 - 2 * similarity).clamp(min=1e-8).log()).mean()
 
 
+def _before(pictures: Tensor, others: Tensor) -> Tensor:
+    """Pictures (B, 3 + 1, s, s), the last channel the thing's mask, before other images (B, 3, s, s)."""
+    pixels, thing = pictures.split([3, 1], dim=1)
+    return torch.cat([torch.lerp(others, pixels, thing), thing], dim=1)
+
+
 def _coloured(views: list[View]) -> Tensor:
-    return normalise(torch.cat([random_sensor(random_hues(view.images, 0.12, grey=0.1), 0.1) for view in views]))
+    pixels = [random_sensor(random_hues(view.images[:, :3], 0.3, grey=0.15), 0.03) for view in views]
+    return normalise(torch.cat(pixels))
 
 
 def _patch_centres(side: int) -> Tensor:

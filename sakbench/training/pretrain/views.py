@@ -39,10 +39,64 @@ class View:
     extent: Tensor
 
 
-def random_crop(images: Tensor, size: int, area: tuple[float, float], *, flip: bool = True) -> View:
-    """Crop `area` (a share of the image) with aspect 3:4 to 4:3 out of each image, resized to `size` x `size`.
+@dataclass(frozen=True)
+class Frame:
+    """A rectangle of every image of a batch, in the coordinates of `View`: `centre` and `extent` are (B, 2)."""
 
-    The crop is sampled at twice the size and averaged 2 x 2, as the 64 x 64 images are from the rendered ones.
+    centre: Tensor
+    extent: Tensor
+
+
+def random_frames(instance: Tensor, margin: tuple[float, float], least: float) -> tuple[Frame, Tensor]:
+    """A square round one thing of each image, as a photographer would take it, and the thing's mask (B, H, W).
+
+    `instance` (B, H, W) int, 0 is none. A thing is chosen as often as it has pixels. The square's side is the longer
+    one of the thing's box times `margin`, at least the share `least` of the image's and at most all of it; it never
+    leaves the image. An image without a thing is taken whole.
+    """
+    n, h, w = instance.shape
+    flat = instance.flatten(1)
+    chosen = flat.gather(1, torch.multinomial((flat > 0) + 1e-9, 1)).unsqueeze(-1)
+    shown = (instance == chosen) & (chosen > 0)
+    boxes = torch.stack([_interval(shown.any(dim=1), w), _interval(shown.any(dim=2), h)], dim=1)
+    low, high = boxes.unbind(dim=2)
+    side = (high - low).amax(dim=1, keepdim=True) / 2
+    side = (side * torch.empty(n, 1, device=side.device).uniform_(*margin)).clamp(least, 1).expand(n, 2)
+    return Frame(((low + high) / 2).clamp(side - 1, 1 - side), side), shown
+
+
+def surroundings(images: Tensor, instance: Tensor) -> Tensor:
+    """Images (B, 3, H, W) without most of their things: what these hide is filled from other images of the batch.
+
+    `instance` (B, h, w), 0 where there is none, may be smaller. Where three images in a row show things, one stays.
+    """
+    things = enlarged(instance > 0, images) > 0
+    out, left = images, things
+    for layer in range(1, 4):
+        out = torch.where(left, images.roll(layer, 0), out)
+        left = left & things.roll(layer, 0)
+    return out
+
+
+def enlarged(mask: Tensor, images: Tensor) -> Tensor:
+    """Masks (B, h, w) as floats (B, 1, H, W), at the images' size."""
+    return F.interpolate(mask.unsqueeze(1).float(), images.shape[-2:])
+
+
+def _interval(filled: Tensor, size: int) -> Tensor:
+    """Where the true entries of each row (B, size) begin and end, (B, 2) from -1 to 1; all of it if none is true."""
+    first = filled.int().argmax(dim=1)
+    last = size - filled.flip(1).int().argmax(dim=1)
+    return torch.stack([first, last], dim=1) / size * 2 - 1
+
+
+def random_crop(
+    images: Tensor, size: int, area: tuple[float, float], *, flip: bool = True, frames: Frame | None = None
+) -> View:
+    """Crop `area` (a share of the frame) with aspect 3:4 to 4:3 out of each image, resized to `size` x `size`.
+
+    Images (B, C, H, W) may have more channels than three. The frame is the whole image if none is given. The crop
+    is sampled at twice the size and averaged 2 x 2, as the 64 x 64 images are from the rendered ones.
     """
     n = len(images)
     share = torch.empty(n).uniform_(*area)
@@ -52,8 +106,10 @@ def random_crop(images: Tensor, size: int, area: tuple[float, float], *, flip: b
     if flip:
         extent = extent * torch.stack([(torch.rand(n) < 0.5) * 2.0 - 1, torch.ones(n)], dim=1)
     centre, extent = centre.to(images.device), extent.to(images.device)
+    if frames is not None:
+        centre, extent = frames.centre + frames.extent * centre, frames.extent * extent
     theta = torch.cat([torch.diag_embed(extent), centre.unsqueeze(-1)], dim=2)
-    grid = F.affine_grid(theta, [n, 3, 2 * size, 2 * size], align_corners=False)
+    grid = F.affine_grid(theta, [n, 1, 2 * size, 2 * size], align_corners=False)
     sampled = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return View(halve(sampled), centre, extent)
 
