@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from sakbench.experiments.rows import Experiment, Row, multi_task, probe
+from sakbench.experiments.rows import Experiment, Row, multi_task, probe, stage1
 from sakbench.report.commands import run_and_print
 from sakbench.runs.scales import MINI, Scale
 from sakbench.runs.spec import RunSpec
@@ -29,6 +29,8 @@ PROBE: tuple[Settings, ...] = (
     (250, 2000, 4, 2e-3),
     (250, 4000, 4, 1e-3),
 )
+STAGE1 = ((320, 32, 2e-3), (640, 16, 2e-3), (640, 16, 1e-3), (1280, 8, 1e-3))  # steps, batch size, learning rate
+COMMITTEE = ("DINOv2", "CLIP")
 
 
 def on_val(run: RunSpec, settings: Settings) -> RunSpec:
@@ -45,6 +47,23 @@ def probe_rows(scale: Scale, seed: int) -> list[Row]:
     return [Row(name(settings), (on_val(probe(scale, seed, scale.vit), settings),)) for settings in PROBE]
 
 
+def stage1_rows(scale: Scale, seed: int) -> list[Row]:
+    """Stage 1 by what it is for: the likeness to its teachers, on `val`. No task is looked at."""
+    return [
+        Row(
+            f"{steps} x {size}, lr {rate:g}",
+            (
+                replace(
+                    stage1(scale, seed, COMMITTEE),
+                    recipe=replace(scale.distill, steps=steps, batch_size=size, lr=rate, warmup=steps // 10),
+                    test_split="val",
+                ),
+            ),
+        )
+        for steps, size, rate in STAGE1
+    ]
+
+
 def name(settings: Settings) -> str:
     return "{} labels, {} x {}, lr {:g}".format(*settings)
 
@@ -53,6 +72,7 @@ SEARCHES = {
     "multi-task": Experiment(
         "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline=name(TUNE[0])
     ),
+    "stage1": Experiment("schedule-stage1", "Stage 1 on val", stage1_rows, extras=("rep_sim",)),
     "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline=name(PROBE[0])),
 }
 

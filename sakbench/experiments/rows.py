@@ -7,6 +7,7 @@ from sakbench import backbones
 from sakbench.data.miniworld import VERSION
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
+from sakbench.tasks.names import info as task_info
 from sakbench.training.recipe import Recipe
 
 
@@ -122,7 +123,7 @@ def _tasks_run(
         train_images=scale.train_images,
         test_split="test",
         test_images=scale.test_images,
-        inputs=_inputs(backbone, *(scale.teachers[name] for name in teachers)),
+        inputs=(*_inputs(backbone, *(scale.teachers[name] for name in teachers)), *_metrics(tasks or scale.tasks)),
         teachers=tuple((name, scale.teachers[name]) for name in teachers),
         adapter_paths=adapter_paths,
         routers=routers,
@@ -131,6 +132,11 @@ def _tasks_run(
         gamma=gamma,
         start=start,
     )
+
+
+def _metrics(tasks: Sequence[str]) -> tuple[str, ...]:
+    """What is measured is part of a run's identity: with another metric it is measured anew."""
+    return tuple(f"{task} {task_info(task).metric}" for task in tasks)
 
 
 def _inputs(*names: str) -> tuple[str, ...]:

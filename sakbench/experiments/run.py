@@ -1,8 +1,10 @@
 """Running an experiment: plan what the store lacks, prepare the data, do the jobs, fill the table's rows."""
 
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +15,7 @@ from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import Experiment, Row
 from sakbench.runs.executor import Display, LocalExecutor
 from sakbench.runs.jobs import Bank, Job, jobs
-from sakbench.runs.plan import label, plan
+from sakbench.runs.plan import label, plan, training_folder
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store.database import Store
@@ -57,7 +59,7 @@ def run(
     watch: Watch,
     rendering: Rendering,
 ) -> None:
-    """Do what was `planned` of `experiment`, store every run as it ends, and fill the rows that are complete.
+    """Do what was `planned` of `experiment`; store every run as it ends, and with it the rows that are complete then.
 
     Raises `UserError` when a run fails and `Interruption` on Ctrl-C; what is finished is in the store either way.
     """
@@ -65,26 +67,33 @@ def run(
         if todo:
             _render(todo, processes, rendering)
             with watch(todo) as display:
-                LocalExecutor(processes, folder).run(todo, display, _StoredRuns(store))
+                record = _StoredRuns(store, folder, partial(_fill_rows, experiment, scale, seeds, store))
+                LocalExecutor(processes, folder).run(todo, display, record)
+        _fill_rows(experiment, scale, seeds, store)
     except KeyboardInterrupt:
         raise Interruption from None
-    finally:
-        for seed in seeds:
-            _fill_rows(experiment, scale, seed, store)
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Keep a second command from training in the same folder. Raises `UserError` when there is one already."""
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
     except Timeout:
         raise UserError(
             f"another sakbench is training in {folder}: wait for it, or name a store in another folder with --store."
         ) from None
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} for weights cannot be used ({error.strerror}): name a store in another folder with"
+            " --store."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _render(todo: list[Job], processes: int, rendering: Rendering) -> None:
@@ -105,10 +114,15 @@ def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
 
 
 class _StoredRuns:
-    """Keeps in the store how the runs among the jobs begin and end; features leave no trace there."""
+    """Keeps in the store how the runs among the jobs begin and end; features leave no trace there.
 
-    def __init__(self, store: Store) -> None:
+    `fill_rows` is told the id of every run that has ended well.
+    """
+
+    def __init__(self, store: Store, folder: Path, fill_rows: Callable[..., None]) -> None:
         self.store = store
+        self.folder = folder
+        self.fill_rows = fill_rows
         self.records: dict[str, RunRecord] = {}
 
     def started(self, job: Job) -> None:
@@ -125,7 +139,7 @@ class _StoredRuns:
             )
 
     def finished(self, job: Job, result: dict[str, Any]) -> None:
-        if job.id in self.records:
+        if isinstance(job.work, RunSpec):
             self.store.finish(
                 replace(
                     self.records[job.id],
@@ -136,6 +150,8 @@ class _StoredRuns:
                     metrics=tuple(Measurement(**metric) for metric in result["metrics"]),
                 )
             )
+            self.fill_rows(ended=job.id)
+            shutil.rmtree(training_folder(self.folder, job.work), ignore_errors=True)
 
     def failed(self, job: Job, reason: str) -> None:
         self._ended(job, reason, "failed")
@@ -149,8 +165,14 @@ class _StoredRuns:
             self.store.fail(job.id, reason, status=status)
 
 
-def _fill_rows(experiment: Experiment, scale: Scale, seed: int, store: Store) -> None:
-    for position, row in enumerate(experiment.build(scale, seed)):
+def _fill_rows(
+    experiment: Experiment, scale: Scale, seeds: Iterable[int], store: Store, ended: str | None = None
+) -> None:
+    """Store which runs the rows consist of, where all of a row's are complete; only rows of the run `ended`, if any."""
+    places = ((seed, *place) for seed in seeds for place in enumerate(experiment.build(scale, seed)))
+    for seed, position, row in places:
+        if ended is not None and all(run.id != ended for run in row.runs):
+            continue
         found = _numbers(row, (*scale.tasks, *experiment.extras), store)
         if found is not None:
             store.record_row(

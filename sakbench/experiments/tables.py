@@ -7,8 +7,8 @@ from sakbench.runs.scales import Scale
 TRIO = ("DINOv2", "CLIP", "SAM")
 COMMITTEES = (("DINOv2",), ("CLIP",), ("SAM",), ("DINOv2", "CLIP"), TRIO)
 
-# How many times longer the multi-task baseline trains to have had the time of SAK's two stages together, with the trio
-# as teachers, whose features are not counted (`benchmarks/compute.py`).
+# How many times longer the multi-task baseline trains to have had the time of SAK's two stages and of the trio's
+# features (`benchmarks/compute.py`).
 SAK_COMPUTE = 3.0
 
 

@@ -68,6 +68,7 @@ def run_and_print(
     store = open_store(location, write=True)
     folder = location.parent / "runs"
     with only_writer(folder):
+        store.abandon_running("its process ended without a word")
         todo = planned(wanted, store, folder)
         _announce(out, experiment.title, scale.name, scale.dataset, seeds, todo)
         try:

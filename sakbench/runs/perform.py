@@ -3,8 +3,8 @@
 import json
 import os
 import resource
-import shutil
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK, carry_over
 from sakbench.runs.jobs import Bank
+from sakbench.runs.plan import training_folder
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks.base import Task
 from sakbench.training import evaluation, features
@@ -44,7 +45,8 @@ def perform(work: RunSpec | Bank, folder: Path, report: Report, stop: Stop) -> d
     """Do one job in this process, on one core; a run's weights go to `folder`/ID.
 
     Returns what the store keeps of a run: `metrics`, `seconds`, `peak_memory_mb`, `checkpoint`, `notes`; nothing for
-    features. Raises `Stopped` when `stop()` became true.
+    features. The checkpoint of a run's training stays for whoever stores the result to remove; a run that is stopped
+    before that need only be evaluated again. Raises `Stopped` when `stop()` became true.
     """
     # More threads would gain little at these sizes, and one gives the same sums whatever else the machine does.
     torch.set_num_threads(1)
@@ -58,25 +60,32 @@ def perform(work: RunSpec | Bank, folder: Path, report: Report, stop: Stop) -> d
 
 
 def _run(spec: RunSpec, folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+    began = time.monotonic()
     torch.manual_seed(spec.seed)
-    here = folder / spec.id
+    here = training_folder(folder, spec)
+    trained = 0.0
 
     def train(objective: nn.Module, scenes: Scenes, *, mirror: bool) -> float:
-        return fit(
+        nonlocal trained
+        started = time.monotonic()
+        seconds = fit(
             objective,
             partial(scenes.draw, spec.recipe.batch_size, spec.seed, mirror=mirror),
             spec.recipe,
             seed=spec.seed,
-            checkpoints=here / "training",
+            checkpoints=here,
             report=lambda p: report(p.step, p.steps, p.losses),
             stop=stop,
         )
+        trained = time.monotonic() - started
+        return seconds
 
     learned = _distil(spec, train) if spec.kind == "distill" else _tune(spec, folder, train)
-    _write_model(here, learned.model, spec)
+    _write_model(folder / spec.id, learned.model, spec)
     return {
         "metrics": learned.metrics,
-        "seconds": learned.seconds,
+        # the training's seconds include those before an interruption
+        "seconds": learned.seconds + time.monotonic() - began - trained,
         "peak_memory_mb": _peak_memory_mb(),
         "checkpoint": f"{folder.name}/{spec.id}/model.safetensors",
         "notes": learned.notes,
@@ -210,7 +219,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _write_model(here: Path, model: nn.Module, spec: RunSpec) -> None:
-    """The weights beside their spec, whole or not at all; the optimiser's state has served and goes."""
+    """The weights beside their spec, whole or not at all."""
     draft = here / f".draft-{os.getpid()}.safetensors"
     try:
         here.mkdir(parents=True, exist_ok=True)
@@ -220,7 +229,6 @@ def _write_model(here: Path, model: nn.Module, spec: RunSpec) -> None:
         draft.rename(here / "model.safetensors")
     except (OSError, SafetensorError) as error:
         raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
-    shutil.rmtree(here / "training", ignore_errors=True)
 
 
 def _peak_memory_mb() -> float:

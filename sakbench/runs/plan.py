@@ -1,6 +1,7 @@
-"""Which runs a set of specs needs, and in which order."""
+"""Which runs a set of specs needs, in which order, what they are called and where their checkpoints lie."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
@@ -25,6 +26,11 @@ def plan(
     for spec in wanted:
         visit(spec, for_weights=False)
     return list(todo.values())
+
+
+def training_folder(folder: Path, spec: RunSpec) -> Path:
+    """Where a run's training keeps its checkpoint, below the `folder` of all runs."""
+    return folder / spec.id / "training"
 
 
 def label(spec: RunSpec) -> str:

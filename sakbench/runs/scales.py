@@ -42,8 +42,8 @@ MINI = Scale(
     train_images=250,
     test_images=400,
     distill=Recipe(steps=320, batch_size=32, lr=2e-3, weight_decay=1e-2, schedule="cosine", warmup=32, min_lr=2e-5),
-    tune=Recipe(steps=500, batch_size=16, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
-    probe=Recipe(steps=500, batch_size=16, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
+    tune=Recipe(steps=1500, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
+    probe=Recipe(steps=1500, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     gamma=1.0,  # paper B.6
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's column.",

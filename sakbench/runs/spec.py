@@ -25,7 +25,7 @@ class RunSpec:
     train_images: int
     test_split: str
     test_images: int
-    inputs: tuple[str, ...]  # versions and digests of what it reads: the world, every weight file
+    inputs: tuple[str, ...]  # versions and digests of what its numbers rest on: the world, weight files, metrics
     teachers: tuple[tuple[str, str], ...] = ()  # the paper's name of each and its backbone, in the experts' order
     adapter_paths: bool = True
     routers: bool = True

@@ -73,13 +73,14 @@ class Store:
     ) -> RunRecord:
         """Notes that a run has started on this machine, and returns its record, to be completed for `finish`.
 
-        A run that was begun before keeps when it started and how long it has taken so far. One that is complete is
-        returned as it is.
+        A run that was begun before keeps when it started and how long it has taken so far. One that is complete, and
+        is done again for its weights, stays complete in the store until then.
         """
         with self._writing() as connection:
             former = _load(connection, run_id)
-            if former and former.status == "done":
-                return former
+            again = former is not None and former.status == "done"
+            if again:
+                former = None
             record = RunRecord(
                 id=run_id,
                 kind=kind,
@@ -93,8 +94,17 @@ class Store:
                 gpu=gpu,
                 **environment(),
             )
-            _save(connection, record)
+            if not again:
+                _save(connection, record)
         return record
+
+    def abandon_running(self, reason: str) -> None:
+        """Notes that the runs that seem to be running were interrupted; for the only process that may run any."""
+        with self._writing() as connection:
+            running = select(schema.runs.c.id).where(schema.runs.c.status == "running")
+            ids = connection.scalars(running).all()
+        for run_id in ids:
+            self.fail(run_id, reason, status="interrupted")
 
     def finish(self, record: RunRecord) -> None:
         """Stores a run with its measurements as complete, all or nothing."""

@@ -148,6 +148,35 @@ def test_a_diverging_run_stops_the_table_with_a_sentence(tiny, tmp_path):
     assert not (tmp_path / "runs" / spec.id / "model.safetensors").exists()
 
 
+def test_a_run_that_was_trained_but_not_stored_is_only_evaluated_again(tiny, tmp_path):
+    steps = []
+
+    def run():
+        return perform(multi_task(tiny, 0), tmp_path, lambda step, *rest: steps.append(step), lambda: False)
+
+    first = run()
+    assert steps
+    steps.clear()
+    assert run()["metrics"] == first["metrics"]
+    assert not steps
+
+
+def test_rows_are_stored_as_soon_as_they_are_complete(tiny, tmp_path):
+    diverging = replace(tiny.tune, lr=1e30, clip=None, steps=tiny.tune.steps - 1)  # the shortest run comes last
+
+    def build(scale, seed):
+        single, multi = tables.table7(scale, seed)[:2]
+        return [single, replace(multi, runs=(replace(multi.runs[0], recipe=diverging),))]
+
+    experiment = replace(tables.get("table7"), build=build)
+    with pytest.raises(UserError, match="no longer finite"):
+        run_and_print(experiment, tiny, 1, 1, tmp_path / "s.db", "again", as_json=False)
+    store = open_store(tmp_path / "s.db", write=False)
+    assert set(store.frame()["row"]) == {"Single-task baseline"}
+    assert store.runs()["status"].value_counts().to_dict() == {"done": 5, "failed": 1}
+    assert not list((tmp_path / "runs").glob("*/training/*"))  # served, or failed before its first checkpoint
+
+
 def test_a_second_process_in_the_same_folder_is_turned_away(tmp_path):
     with only_writer(tmp_path), pytest.raises(UserError, match="another sakbench"), only_writer(tmp_path):
         pass

@@ -63,9 +63,19 @@ def test_only_complete_runs_count(store):
 def test_a_complete_run_stays_complete(store):
     run_id = fill(store)
     before = store.find(run_id)
-    assert store.begin(run_id, {}, **RUN) == before
+    again = store.begin(run_id, {}, **RUN)  # for its weights, say
+    assert (again.status, again.metrics) == ("running", ())
+    assert store.find(run_id) == before
     store.fail(run_id, "killed", status="interrupted")
     assert store.find(run_id) == before
+
+
+def test_what_was_left_running_was_interrupted(store):
+    run_id = fill(store)
+    store.begin("fedcba", {}, **RUN)
+    store.abandon_running("killed")
+    assert (store.lookup("fedcba").status, store.lookup("fedcba").notes) == ("interrupted", {"error": "killed"})
+    assert store.lookup(run_id).status == "done"
 
 
 def test_the_frame_is_tidy(store):
