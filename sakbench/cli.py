@@ -1,6 +1,7 @@
 """The commands. This file parses, calls and prints; a command imports torch or pandas only when it is called."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ DEFAULT_STORE = Path("results/sakbench.db")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `sakbench` command. Exits with 0, with 2 after a `UserError`, with 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a pipe may know no Δ
     try:
         options = _parser().parse_args(arguments)
         code = options.call(options)

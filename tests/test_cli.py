@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -85,8 +86,41 @@ def test_a_store_that_is_none(sakbench, tmp_path):
     assert complains(sakbench("show", "table7", "--store", "notes.db"), "notes.db")
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE cakes (name)").connection.commit()
     assert complains(sakbench("run", "table7", "--store", "other.db"), "other.db", "not a sakbench store")
+    schema = "CREATE TABLE meta (key, value); CREATE TABLE runs (id); INSERT INTO meta VALUES ('schema', '1')"
+    sqlite3.connect(tmp_path / "few.db").executescript(schema).connection.commit()
+    assert complains(sakbench("show", "table7", "--store", "few.db"), "few.db", "lacks")
     (tmp_path / "half.jsonl").write_text('{"type": "schema", "version": 1}\n{"type": "ru')
     assert complains(sakbench("show", "table7", "--store", "half.jsonl"), "line 2", "half.jsonl")
+
+
+def test_an_export_with_impossible_content(sakbench, stored, tmp_path):
+    lines = Path(stored).read_text(encoding="utf-8").splitlines()
+    run = json.loads(lines[1])
+    for name, change in {
+        "label": {"label": None},
+        "length": {"duration_s": "long"},
+        "twice": {"metrics": run["metrics"] * 2},
+    }.items():
+        broken = [lines[0], json.dumps(run | change), ""]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(broken), encoding="utf-8")
+        assert complains(sakbench("show", "table7", "--store", f"{name}.jsonl"), f"{name}.jsonl")
+
+
+def test_a_folder_for_weights_that_cannot_be_made(sakbench, tmp_path):
+    (tmp_path / "runs").write_text("")
+    assert complains(sakbench("run", "table7", "--store", "s.db"), "runs", "--store")
+
+
+def test_weights_that_cannot_be_written_are_refused_before_anything_is_trained(sakbench, tmp_path):
+    (tmp_path / "weights").write_text("")
+    assert complains(sakbench("pretrain", "--output", "weights"), "weights")
+
+
+def test_a_pipe_of_another_encoding(sakbench, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = sakbench("ls")
+    assert done.returncode == 0, done.stderr
+    assert "table7" in done.stdout
 
 
 def test_verify_names_the_row_that_does_not_follow(sakbench):

@@ -11,8 +11,10 @@ from sakbench.analysis.verify import TASKS
 
 # The first of these that holds a model names it: the state of the art, then the study of biases, then successors.
 PUBLISHED = ("table5", "table6", "table13", "table14", "table15", "table16", "table12", "successors")
-# A run can stand in several tables (SAK is a row of its ablations too); the first of these to hold it names it.
+# A run can stand in several tables (SAK is a row of its ablations too); the one with the most seeds names it, then the
+# first of these.
 MEASURED = ("table7", "table12")
+_IN = " · "  # between a table and its row, in the name of both
 SETTINGS = ("ST Full", "MT Full", "Freeze")
 
 COLUMNS = (
@@ -39,21 +41,24 @@ def leaderboard(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame
 
 
 def _measured(frame: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, Any]]:
-    gains = {key: part["delta_m"] for key, part in row_gains(frame).groupby(["table", "row", "scale", "dataset"])}
+    gains = _gains(frame)
     names = {
         (table, row): (model, group)
         for table, row, model, group in published[["table", "row", "model", "group"]].itertuples(index=False)
     }
-    lines: dict[tuple[Any, ...], dict[str, Any]] = {}
+    lines: dict[frozenset[str], dict[str, Any]] = {}
     by_preference = frame.assign(
         preference=frame["table"].map({t: i for i, t in enumerate(MEASURED)}).fillna(len(MEASURED))
     )
-    by_preference = by_preference.sort_values(["preference", "table", "position"], kind="stable")
+    seeds = by_preference.groupby(["table", "row", "scale", "dataset"])["seed"].transform("nunique")
+    by_preference = by_preference.assign(seeds=-seeds).sort_values(
+        ["seeds", "preference", "table", "position"], kind="stable"
+    )
     for key, part in by_preference.groupby(["table", "row", "scale", "dataset"], sort=False):
         table, row, scale, dataset = map(str, key)
         part = part[part["task"].isin(TASKS)]
         model, setting = names.get((table, row)) or _split(row)
-        gain = gains.get(key, pd.Series(dtype=float))
+        gain = gains.get((table + _IN + row, scale, dataset), pd.Series(dtype=float))
         line = {
             "model": model,
             "setting": setting,
@@ -70,8 +75,20 @@ def _measured(frame: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, An
             ),
             "reference": f"{table}, {row}",
         }
-        lines.setdefault((scale, dataset, frozenset(part["run"])), line)
+        runs = set(part["run"])
+        if all(runs.isdisjoint(others) for others in lines):  # otherwise it is there already, with as many seeds
+            lines[frozenset(runs)] = line
     return list(lines.values())
+
+
+def _gains(frame: pd.DataFrame) -> dict[Any, "pd.Series[float]"]:
+    """Δm over seeds of every (table, row, scale, dataset), against one baseline per scale and data set.
+
+    The tables' baselines are the same runs, of which one table may have more seeds than another.
+    """
+    repeated = frame.duplicated(["scale", "dataset", "run", "task"]) & frame["baseline"]
+    whole = frame[~repeated].assign(table="", row=frame["table"] + _IN + frame["row"])
+    return {key: part["delta_m"] for key, part in row_gains(whole).groupby(["row", "scale", "dataset"])}
 
 
 def _published(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -92,7 +109,8 @@ def _published(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 "seeds": pd.NA,
                 **values,
                 "delta_m": numbers.get("delta_m", np.nan),
-                "protocol": "as published",
+                "protocol": "as published: "
+                + "; ".join(f"{t} {m}" for t, m in zip(part["task"], part["metric"], strict=True) if t in values),
                 "reference": first["source"],
             }
             # Table 12 repeats rows of Table 13 under other names: the same numbers are the same model.

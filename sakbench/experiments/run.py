@@ -76,19 +76,20 @@ def run(
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Keep a second command from training in the same folder. Raises `UserError` when there is one already."""
+    """Keep a second command from training in the same folder.
+
+    Raises `UserError` when there is one already, and when the folder cannot be made or written.
+    """
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
-            f"another sakbench is training in {folder}: wait for it, or name a store in another folder with --store."
-        ) from None
+        raise UserError(f"another sakbench is training in {folder}: wait for it, or choose another folder.") from None
     except OSError as error:
         raise UserError(
-            f"the folder {folder} for weights cannot be used ({error.strerror}): name a store in another folder with"
-            " --store."
+            f"the folder {folder} cannot be written to ({error.strerror}), and weights and checkpoints need a place:"
+            " name a store (--store) or an --output in another folder."
         ) from error
     try:
         yield

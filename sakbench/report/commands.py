@@ -1,11 +1,14 @@
 """What the commands print: the store's answers as tables for people, or as JSON for programs."""
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 
 from sakbench.analysis.leaderboard import leaderboard
 from sakbench.analysis.verify import verify as recompute
@@ -15,7 +18,7 @@ from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import Interruption, only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
 from sakbench.report.progress import Display, PretrainingLines, Rendering
-from sakbench.report.summary import summarize
+from sakbench.report.summary import of_today, summarize
 from sakbench.report.terminal import print_cards, print_checks, print_record, print_runs, print_table, print_tables
 from sakbench.runs.executor import default_processes
 from sakbench.runs.jobs import Job
@@ -24,7 +27,7 @@ from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store import published
 from sakbench.store.database import open_store
-from sakbench.store.jsonl import export_jsonl
+from sakbench.store.jsonl import export_jsonl, write_whole
 
 _PIPE_WIDTH = 160  # a table on a pipe is not cut to a terminal's width
 
@@ -39,8 +42,9 @@ def run(
     name: str, scale: str, seeds: int, processes: int | None, location: Path, *, rows: str = "", as_json: bool
 ) -> int:
     """Run an experiment with seeds 0 to `seeds` - 1 and print its table; returns the exit code."""
-    again = f"sakbench run {name} --scale {scale} --seeds {seeds} --store {location}" + (
-        f" --rows '{rows}'" if rows else ""
+    again = shlex.join(
+        ["sakbench", "run", name, "--scale", scale, "--seeds", str(seeds), "--store", str(location)]
+        + (["--rows", rows] if rows else [])
     )
     experiment = tables.get(name)
     return run_and_print(experiment, get_scale(scale), seeds, processes, location, again, rows=rows, as_json=as_json)
@@ -84,14 +88,17 @@ def run_and_print(
                 rendering=Rendering(out),
             )
         except Interruption:
-            out.print(f"\nstopped; finished runs and checkpoints are kept. `{again}` goes on from there.")
+            out.print(f"\nstopped; finished runs and checkpoints are kept. `{escape(again)}` goes on from there.")
             return INTERRUPTED
     summary = summarize(experiment, store.frame(), published.frame())
     if as_json:
         print_json(summary.to_json())
         return 0
     print_table(out, summary)
-    out.print(f"stored in {location} · again with --seeds 3 · `sakbench show {experiment.name}` reads it", style="dim")
+    out.print(
+        f"stored in {escape(str(location))} · again with --seeds 3 · `sakbench show {experiment.name}` reads it",
+        style="dim",
+    )
     return 0
 
 
@@ -137,15 +144,24 @@ def export(what: str, location: Path, output: Path | None, *, as_json: bool) -> 
             raise UserError("`sakbench export results` writes a file: name it with --output results.jsonl.")
         export_jsonl(store, output)
         return
-    board = leaderboard(store.frame(), published.frame())
+    board = leaderboard(_todays(store.frame()), published.frame())
     text = board.to_json(orient="records", indent=2, force_ascii=False) if as_json else board.to_csv(index=False)
     if output is None:
         print(text.rstrip("\n"))
         return
     try:
-        output.write_text(text)
+        write_whole(output, text)
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def _todays(frame: pd.DataFrame) -> pd.DataFrame:
+    """The store's numbers without those of other settings than today's."""
+    kept = [
+        of_today(part, tables.get(str(table)), str(scale))[0] if table in tables.EXPERIMENTS else part
+        for (table, scale), part in frame.groupby(["table", "scale"], sort=False)
+    ]
+    return pd.concat(kept) if kept else frame
 
 
 def verify(*, as_json: bool) -> None:
@@ -162,13 +178,14 @@ def pretrain(names: list[str], output: Path) -> None:
     from sakbench.training.pretrain import run as pretraining  # here, because it imports torch
 
     out = console()
-    cards = pretraining.pretrain(
-        names,
-        output,
-        checkpoints=output / "training",
-        progress=PretrainingLines(out),
-        rendering=lambda done, count: Rendering(out)("pretrain", done, count),
-    )
+    with only_writer(output / "training"):
+        cards = pretraining.pretrain(
+            names,
+            output,
+            checkpoints=output / "training",
+            progress=PretrainingLines(out),
+            rendering=lambda done, count: Rendering(out)("pretrain", done, count),
+        )
     print_cards(out, cards)
 
 
@@ -190,4 +207,4 @@ def _announce(out: Console, title: str, scale: str, dataset: str, seeds: int, to
 
 
 def _looks_like_run(what: str) -> bool:
-    return len(what) >= 4 and all(c in "0123456789abcdef" for c in what)
+    return what not in tables.EXPERIMENTS and all(c in "0123456789abcdef" for c in what)

@@ -1,17 +1,20 @@
 """From the store's frame to the lines of a table: means and spreads over seeds, Δm, the published numbers beside."""
 
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 import pandas as pd
 
 from sakbench.analysis.gain import row_gains
-from sakbench.analysis.profile import row_profiles
+from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment
 from sakbench.runs.scales import get as get_scale
 
-VIT_FREEZE = "ViT Freeze"  # the bias profile's reference
+FREEZE = " Freeze"  # how the rows of frozen models end
+VIT_FREEZE = f"ViT{FREEZE}"  # the bias profile's reference
+PROFILE = {"mean": "bias_mean", "sd": "bias_sd", "ratio": "bias_ratio"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Summary:
     metrics: dict[str, str]  # task -> "mIoU %"
     lines: list[Line]
     protocols: dict[str, str]
+    other_metrics: dict[str, str] = field(default_factory=dict)  # task -> the paper's metric, where ours is another
     left_out: int = 0  # numbers in the store that come from other settings than today's
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +66,7 @@ class Summary:
             "scale": self.scale,
             "dataset": self.dataset,
             "protocols": self.protocols,
+            "published_metrics": self.other_metrics,
             "rows": [_line_json(line) for line in self.lines],
         }
 
@@ -76,7 +81,7 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
         raise UserError(f"the store holds nothing of {experiment.name}: `sakbench run {experiment.name}` fills it.")
     scale = str(frame["scale"].iloc[0])
     definition = {row.name: row for row in experiment.build(get_scale(scale), 0)}
-    frame, left_out = _of_today(frame, experiment, scale)
+    frame, left_out = of_today(frame, experiment, scale)
     higher = {str(task): bool(up) for task, up in frame.groupby("task")["higher_is_better"].first().items()}
     gains = row_gains(frame).groupby("row")["delta_m"]
     delta_m = {str(row): Measure.of(values) for row, values in gains}
@@ -106,11 +111,12 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
         metrics={str(task): f"{row.metric} {row.unit}".strip() for task, row in units.iterrows()},
         lines=[line for line in lines if not line.note] + [line for line in lines if line.note],
         left_out=left_out,
+        other_metrics=_other_metrics(published, experiment, units["metric"]),
         protocols={str(task): str(how) for task, how in frame.groupby("task")["protocol"].first().items()},
     )
 
 
-def _of_today(frame: pd.DataFrame, experiment: Experiment, scale: str) -> tuple[pd.DataFrame, int]:
+def of_today(frame: pd.DataFrame, experiment: Experiment, scale: str) -> tuple[pd.DataFrame, int]:
     """The lines whose runs have today's settings, weights and world, and how many others there were.
 
     Where none has (an export of another version), all are shown: they belong together.
@@ -122,20 +128,37 @@ def _of_today(frame: pd.DataFrame, experiment: Experiment, scale: str) -> tuple[
 
 
 def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
-    """μ, σ and μ/σ of every frozen row but the ViT's, which they are measured against."""
-    profiles = row_profiles(frame[frame["row"].str.endswith(" Freeze")], VIT_FREEZE)
-    quantities = {"mean": "bias_mean", "sd": "bias_sd", "ratio": "bias_ratio"}
+    """μ, σ and μ/σ of every frozen row but the ViT's, which they are measured against.
+
+    They are those of the values' means over seeds, the spreads those of the single seeds' profiles.
+    """
+    frozen = frame[frame["row"].str.endswith(FREEZE)]
+    spreads = row_profiles(frozen, VIT_FREEZE).groupby("row")[list(PROFILE.values())].std()
     return {
-        str(row): {name: Measure.of(seeds[column]) for name, column in quantities.items()}
-        for row, seeds in profiles.groupby("row")
-        if row != VIT_FREEZE
+        str(line["row"]): {
+            name: Measure(line[column], None if isnan(spread := spreads.loc[line["row"], column]) else float(spread))
+            for name, column in PROFILE.items()
+        }
+        for line in mean_profiles(frozen, VIT_FREEZE).to_dict("records")
+        if line["row"] != VIT_FREEZE
     }
 
 
 def _published(published: pd.DataFrame, place: tuple[str, str]) -> dict[str, float]:
+    """The paper's numbers of a row, a frozen model's bias profile among them."""
     table, row = place
     rows = published[(published["table"] == table) & (published["row"] == row)]
+    if row.endswith(FREEZE):
+        model = row.removesuffix(FREEZE)
+        rows = pd.concat([rows, published[(published["table"] == "figure1") & (published["row"] == model)]])
     return dict(zip(rows["task"], rows["value"].astype(float), strict=True))
+
+
+def _other_metrics(published: pd.DataFrame, experiment: Experiment, measured: "pd.Series[str]") -> dict[str, str]:
+    """By which metric the paper measured a task, where `measured` (task -> metric) says that we take another."""
+    rows = published[published["table"] == experiment.name]
+    metrics = {str(task): str(metric) for task, metric in rows.groupby("task")["metric"].first().items()}
+    return {str(task): metrics[str(task)] for task, ours in measured.items() if metrics.get(str(task), ours) != ours}
 
 
 def _line_json(line: Line) -> dict[str, Any]:

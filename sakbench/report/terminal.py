@@ -2,12 +2,13 @@
 
 import json
 from math import hypot
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sakbench.report.summary import Measure, Summary
+from sakbench.report.summary import PROFILE, Measure, Summary
 from sakbench.runs.scales import get as get_scale
 from sakbench.store.records import RunRecord
 
@@ -26,7 +27,9 @@ def print_table(console: Console, summary: Summary) -> None:
         caption_justify="left",
         caption_style="",
     )
-    table.add_column("", overflow="fold", min_width=max(len(line.row) for line in summary.lines if not line.note))
+    table.add_column(
+        "", overflow="fold", min_width=max((len(line.row) for line in summary.lines if not line.note), default=0)
+    )
     for task in columns:
         arrow = "↑" if summary.higher_is_better[task] else "↓"
         table.add_column(f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right")
@@ -45,7 +48,9 @@ def print_table(console: Console, summary: Summary) -> None:
         table.add_row(line.row, *cells)
         if line.published:  # the paper's numbers right below, so that the table stays as narrow as it can
             numbers = [_number(line.published.get(task)) for task in columns]
-            table.add_row("  paper", *numbers, _number(line.published.get("delta_m"), signed=True), style="dim")
+            numbers.append(_number(line.published.get("delta_m"), signed=True))
+            numbers += [_number(line.published.get(c), signed=k != "sd") for k, c in PROFILE.items() if profiled]
+            table.add_row("  paper", *numbers, style="dim")
     console.print(table)
 
 
@@ -91,6 +96,7 @@ def print_record(console: Console, record: RunRecord) -> None:
     facts.add_row("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
     facts.add_row("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
     facts.add_row("weights", str(record.checkpoint))
+    facts.add_row("notes", json.dumps(record.notes, ensure_ascii=False))
     facts.add_row("spec", json.dumps(record.spec, ensure_ascii=False))
     console.print(facts, highlight=False)
 
@@ -138,7 +144,15 @@ def _caption(summary: Summary) -> str:
     )
     return (
         f"scale {summary.scale} · data {summary.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
-        f"{scale.about}\n{noise}{verdict}{_missing(summary)}"
+        f"{scale.about}{_other_metrics(summary)}\n{noise}{verdict}{_missing(summary)}"
+    )
+
+
+def _other_metrics(summary: Summary) -> str:
+    """In which task the paper's numbers are of another metric."""
+    ours = {task: summary.metrics[task].split()[0] for task in summary.other_metrics}
+    return "".join(
+        f"\nthe paper's {task} is {theirs}, ours {ours[task]}." for task, theirs in summary.other_metrics.items()
     )
 
 
@@ -146,6 +160,8 @@ def _missing(summary: Summary) -> str:
     """What of the table is not there: seeds that some rows lack, numbers of other settings."""
     lines = [f"{line.row} has seeds {', '.join(map(str, line.seeds))} only" for line in summary.lines]
     short = [text for text, line in zip(lines, summary.lines, strict=True) if line.seeds != summary.seeds]
+    if all(line.delta_m is None for line in summary.lines):
+        short.append(f"Δm is taken against the row {summary.experiment.baseline}, which is not in the store")
     if summary.left_out:
         short.append(f"{summary.left_out} numbers in the store come from other settings or weights and are left out")
     return "".join(f"\n{text}." for text in short)
@@ -169,7 +185,7 @@ def _number(value: float | None, *, signed: bool = False) -> str:
 def leaders(summary: Summary, quantity: str) -> set[str]:
     """The rows that stand out in a task or in `delta_m`: the best, and those closer to it than their spreads together.
 
-    Notes do not compete.
+    Notes do not compete. A row of one seed has no spread of its own and is taken to vary as the others do.
     """
     ranked = [line for line in summary.lines if not line.note]
     found = {line.row: line.delta_m if quantity == "delta_m" else line.measured.get(quantity) for line in ranked}
@@ -178,4 +194,7 @@ def leaders(summary: Summary, quantity: str) -> set[str]:
         return set()
     sign = 1.0 if quantity == "delta_m" or summary.higher_is_better[quantity] else -1.0
     top = max(measures.values(), key=lambda measure: sign * measure.mean)
-    return {row for row, m in measures.items() if abs(top.mean - m.mean) <= hypot(top.spread or 0.0, m.spread or 0.0)}
+    usual = fmean([m.spread for m in measures.values() if m.spread is not None] or [0.0])
+    noise = {row: usual if m.spread is None else m.spread for row, m in measures.items()}
+    best = next(row for row, m in measures.items() if m is top)
+    return {row for row, m in measures.items() if abs(top.mean - m.mean) <= hypot(noise[best], noise[row])}

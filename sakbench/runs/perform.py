@@ -114,7 +114,7 @@ def _tune(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
     seconds = train(TaskObjective(student, chosen, spec.gamma), _tune_scenes(spec, chosen), mirror=True)
     test = _test_scenes(spec, chosen)
     values = evaluation.task_metrics(student, test, chosen)
-    protocol = f"{spec.dataset} {spec.test_split} {spec.test_images} at {TARGET_SIZE[0]}x{TARGET_SIZE[1]}"
+    data_set = f"{spec.dataset} {spec.test_split} {spec.test_images} at {TARGET_SIZE[0]}x{TARGET_SIZE[1]}"
     metrics = [
         {
             "task": name,
@@ -122,7 +122,7 @@ def _tune(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
             "value": values[name],
             "unit": task.unit,
             "higher_is_better": task.higher_is_better,
-            "protocol": protocol,
+            "protocol": f"{task.metric}, {data_set}",
         }
         for name, task in chosen.items()
     ]

@@ -46,7 +46,7 @@ MINI = Scale(
     probe=Recipe(steps=1500, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     gamma=1.0,  # paper B.6
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
-    "not with the paper's column.",
+    "not with the paper's numbers.",
 )
 
 SCALES = {scale.name: scale for scale in (MINI,)}

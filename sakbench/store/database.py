@@ -1,5 +1,6 @@
 """The results database: one SQLite file, written by many processes and read as one tidy frame."""
 
+import json
 import os
 import sqlite3
 import time
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, inspect, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from sakbench.errors import UserError
@@ -247,6 +248,7 @@ class Store:
                 schema.check_version(
                     connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "schema")), self.location
                 )
+                schema.check_columns(inspect(connection), self.location)
 
 
 def open_store(location: str | Path, *, write: bool) -> Store:
@@ -261,6 +263,8 @@ def open_store(location: str | Path, *, write: bool) -> Store:
         raise UserError(f"{given} cannot be a store: give a path that ends in {', '.join(SUFFIXES)} or .jsonl.")
     if path.suffix == ".jsonl" and write:
         raise UserError(f"{path} is an export, for reading only: runs are stored in a file ending in .db.")
+    if not path.exists() and path.suffix == ".jsonl":
+        raise UserError(f"there is no export at {path}: `sakbench export results --output FILE` writes one.")
     if not write and not path.exists():
         raise UserError(
             f"there is no store at {path}: `sakbench run table7` makes one, "
@@ -276,10 +280,14 @@ def _open_export(path: Path) -> Store:
     records, rows = read_jsonl(path)
     store = Store(create_engine("sqlite://", creator=connect, poolclass=StaticPool), str(path), writable=True)
     store._prepare()
-    for record in records:
-        store.add(record)
-    for row in rows:
-        store.record_row(**vars(row))
+    try:
+        for record in records:
+            store.add(record)
+        for row in rows:
+            store.record_row(**vars(row))
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} holds what no sakbench export does ({reason}): copy the export again.") from error
     store.writable = False
     return store
 
@@ -365,6 +373,8 @@ def _plainly(location: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise _in_words(error.orig, location) from error
+    except json.JSONDecodeError as error:
+        raise _in_words(sqlite3.DatabaseError("malformed"), location) from error
 
 
 def _in_words(error: BaseException | None, location: str) -> Exception:

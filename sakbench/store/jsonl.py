@@ -31,7 +31,7 @@ def export_jsonl(store: "Store", path: str | Path) -> None:
     text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, text)
+        write_whole(target, text)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror}.") from error
 
@@ -82,8 +82,11 @@ def _row(content: dict[str, Any], runs: dict[str, RunRecord]) -> RowRecord:
     return row
 
 
-def _replace(target: Path, text: str) -> None:
-    """Writes a file so that whoever reads it sees the former content or the new one, whatever happens meanwhile."""
+def write_whole(target: Path, text: str) -> None:
+    """Writes a text file so that whoever reads it sees the former content or the new one, whatever happens meanwhile.
+
+    Raises `OSError` if it cannot.
+    """
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     draft = Path(name)
     try:

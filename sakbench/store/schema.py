@@ -1,6 +1,6 @@
 """The database's tables. A change of any of them is a new `VERSION`."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Inspector, Integer, MetaData, String, Table
 
 from sakbench.errors import UserError
 
@@ -68,3 +68,15 @@ def check_version(found: object, location: str) -> None:
             f"the store {location} has schema version {found}, this sakbench knows version {VERSION}: "
             "read it with the sakbench that wrote it, or choose another file with --store."
         )
+
+
+def check_columns(found: Inspector, location: str) -> None:
+    """Raises `UserError` if a database lacks one of the tables or columns of a store."""
+    names = set(found.get_table_names())
+    for table in metadata.tables.values():
+        columns = {column["name"] for column in found.get_columns(table.name)} if table.name in names else set()
+        if missing := {column.name for column in table.columns} - columns:
+            raise UserError(
+                f"{location} is not a whole sakbench store (its table {table.name} lacks {', '.join(sorted(missing))}):"
+                " choose another file with --store."
+            )

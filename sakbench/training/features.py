@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from sakbench import backbones
@@ -39,6 +40,9 @@ def bank(
     draft = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}-*"):  # by processes that were killed
+            if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
+                left.unlink(missing_ok=True)
         with draft.open("wb") as file, torch.inference_mode():
             for first in range(0, count, _BATCH):
                 if stop():

@@ -55,7 +55,9 @@ def fit(
     when `stop()` became true.
     """
     # Scale mini is for the CPU: the same sums on every machine, whatever else it has.
-    accelerator = Accelerator(cpu=True, mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    # Accelerate keeps one precision per process; this way every training has its own.
+    half = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
     optimizer = torch.optim.AdamW(
         _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
     )
@@ -70,7 +72,8 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
         torch.manual_seed(_stream(seed, step))
-        losses = model(next(stream))
+        with half:
+            losses = model(next(stream))
         total = torch.stack(list(losses.values())).sum()
         finite &= torch.isfinite(total.detach())
         accelerator.backward(total)

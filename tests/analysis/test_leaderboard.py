@@ -71,6 +71,15 @@ def test_a_model_in_two_tables_is_one_line(measured):
     assert board.iloc[0].name == ("SAK", "DINOv2+CLIP+SAM")  # the best comes first
 
 
+def test_a_table_with_fewer_seeds_adds_no_second_line(measured):
+    one_seed = measured[(measured["table"] == "table12") | (measured["seed"] == 0)]
+    board = leaderboard(one_seed, published.frame()).query("source == 'measured'")
+    sak = board[board["reference"].str.contains("SAK|DINOv2")]
+    assert sak["reference"].tolist() == ["table12, SAK MT Full"]  # the table with both seeds
+    # one baseline of 50 and 51, not one of 50 beside it
+    assert sak["delta_m"].item() == pytest.approx(100 * (10 / 50.5 + 2 / 20) / 2)
+
+
 def test_frozen_backbones_have_a_bias_profile(measured):
     board = leaderboard(measured, published.frame()).set_index(["source", "model", "setting"])
     sam = board.loc[("measured", "SAM", "Freeze")]

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from sakbench.analysis.profile import bias_profile, row_profiles
+from sakbench.analysis.profile import bias_profile, mean_profiles, row_profiles
 from sakbench.analysis.verify import published_profiles
 from sakbench.store import published
 
@@ -66,3 +66,17 @@ def test_every_row_and_seed_is_profiled_against_the_mean_vit():
     assert (sam["semseg"], sam["normals"], sam["bias_mean"], sam["bias_sd"]) == (-50, 50, 0, 50)
     assert "CLIP Freeze" not in profiles.index  # one of its tasks is missing
     assert row_profiles(frame.assign(table="table12", scale="mini", dataset="d"), vit="absent").empty
+
+
+def test_noise_of_seeds_is_no_bias():
+    lines = [
+        {"table": "t", "scale": "mini", "dataset": "d", "row": row, "seed": seed, "task": task, "value": value}
+        for row, seeds in {"ViT Freeze": [(10, 10), (10, 10)], "SAM Freeze": [(14, 8), (8, 14)]}.items()
+        for seed, values in enumerate(seeds)
+        for task, value in zip(("semseg", "parsing"), values, strict=True)
+    ]
+    frame = pd.DataFrame(lines).assign(higher_is_better=True)
+    seeds = row_profiles(frame).set_index("row").loc["SAM Freeze"]
+    assert seeds["bias_sd"].tolist() == pytest.approx([30, 30])
+    mean = mean_profiles(frame).set_index("row").loc["SAM Freeze"]
+    assert (mean["bias_mean"], mean["bias_sd"]) == pytest.approx((10, 0))

@@ -26,19 +26,22 @@ ROWS = [
 EXPERIMENT = Experiment("table7", "Table 7", lambda scale, seed: ROWS)
 
 
-@pytest.fixture
-def summary():
-    lines = [
+def frame_lines(rows):
+    return [
         {
             **{"table": "table7", "row": row, "position": position, "scale": "mini", "dataset": "miniworld-pascal"},
             **{"seed": seed, "baseline": row == "Single-task baseline", "task": task, "metric": "m", "value": value},
             **{"unit": "", "higher_is_better": HIGHER[task], "protocol": "p", "run": f"{row}{seed}", "label": row},
         }
-        for position, (row, seeds) in enumerate(VALUES.items())
+        for position, (row, seeds) in enumerate(rows.items())
         for seed, values in enumerate(seeds)
         for task, value in zip(HIGHER, values, strict=True)
     ]
-    return summarize(EXPERIMENT, pd.DataFrame(lines), published.frame())
+
+
+@pytest.fixture
+def summary():
+    return summarize(EXPERIMENT, pd.DataFrame(frame_lines(VALUES)), published.frame())
 
 
 def test_gains_by_hand(summary):
@@ -63,6 +66,30 @@ def test_differences_within_the_noise_do_not_pretend(summary):
     assert leaders(summary, "normals") == {"SAM"}
 
 
+def test_a_row_of_one_seed_is_not_free_of_noise():
+    lines = frame_lines({"a": [(40.0, 20.0), (44.0, 20.0)], "b": [(43.0, 20.0)]})
+    lines = [line | {"baseline": False} for line in lines]
+    rows = [Row("a", ()), Row("b", ())]
+    summary = summarize(Experiment("table7", "", lambda scale, seed: rows), pd.DataFrame(lines), published.frame())
+    assert leaders(summary, "semseg") == {"a", "b"}
+
+
+def test_a_table_of_notes_alone_is_shown_and_says_that_its_baseline_is_missing(capsys):
+    lines = frame_lines({"a note": VALUES["a note"]})
+    print_table(Console(width=160), summarize(EXPERIMENT, pd.DataFrame(lines), published.frame()))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "90.00" in shown
+    assert "against the row Single-task baseline, which is not in the store" in shown
+
+
+def test_the_papers_other_metric_is_named(capsys):
+    lines = [line | {"task": "boundary", "metric": "tolF"} for line in frame_lines(VALUES) if line["task"] == "semseg"]
+    summary = summarize(EXPERIMENT, pd.DataFrame(lines), published.frame())
+    assert summary.other_metrics == {"boundary": "odsF"}
+    print_table(Console(width=160), summary)
+    assert "the paper's boundary is odsF, ours tolF" in " ".join(capsys.readouterr().out.split())
+
+
 def test_json_is_complete(summary):
     row = next(row for row in summary.to_json()["rows"] if row["row"] == "CLIP")
     assert row["seeds"] == [0, 1]
@@ -79,7 +106,7 @@ def test_the_printed_table_says_what_the_numbers_are(summary, capsys):
         "scale mini",
         "miniworld-pascal",
         "seeds 0, 1",
-        "not with the paper's column",
+        "not with the paper's numbers",
         "44.10 ±2.97",
         "+2.50",
     ):

@@ -154,9 +154,11 @@ def test_writing_leaves_one_file(store, path):
     assert [file.name for file in path.parent.iterdir()] == ["sakbench.db"]
 
 
-@pytest.mark.parametrize("name", ["sakbench.db", "mini.jsonl"])
-def test_a_missing_store(tmp_path, name):
-    with pytest.raises(UserError, match="sakbench run table7"):
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("sakbench.db", "sakbench run table7"), ("mini.jsonl", "sakbench export results")]
+)
+def test_a_missing_store(tmp_path, name, remedy):
+    with pytest.raises(UserError, match=remedy):
         open_store(tmp_path / name, write=False)
     assert not list(tmp_path.iterdir())
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -49,14 +50,16 @@ def stop_after(calls):
     return lambda: next(counter) == calls
 
 
-def test_resuming_equals_not_stopping(tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resuming_equals_not_stopping(tmp_path, precision):
+    recipe = replace(RECIPE, precision=precision)
     whole = Noisy()
-    fit(whole, batches, RECIPE, seed=3)
+    fit(whole, batches, recipe, seed=3)
     for stop in (7, 11):  # stopped twice, on the way to the same weights
         with pytest.raises(Interrupted):
-            fit(Noisy(), batches, RECIPE, seed=3, checkpoints=tmp_path, stop=stop_after(stop))
+            fit(Noisy(), batches, recipe, seed=3, checkpoints=tmp_path, stop=stop_after(stop))
     resumed = Noisy()
-    fit(resumed, batches, RECIPE, seed=3, checkpoints=tmp_path)
+    fit(resumed, batches, recipe, seed=3, checkpoints=tmp_path)
     assert resumed.steps == list(range(18, 30))
     assert torch.equal(weights(resumed), weights(whole))
 

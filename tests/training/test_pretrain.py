@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -326,6 +327,14 @@ def test_cards_tell_whether_their_gates_hold(name):
     assert card["passed"] == all(card["figures"][key] >= least for key, least in card["gates"].items())
     assert card["data"]["held_out"] == 2400 and card["gates"] == dict(PRETRAININGS[name].gates)
     assert card["data"]["version"] == VERSION
+
+
+@pytest.mark.parametrize("name", PRETRAININGS)
+def test_cards_tell_what_the_command_would_do_again(name):
+    card, plan = backbones.read_card(name), PRETRAININGS[name]
+    assert [p["objective"] for p in card["phases"]] == [phase.objective for phase in plan.phases]
+    assert [p["recipe"] for p in card["phases"]] == [asdict(phase.recipe) for phase in plan.phases]
+    assert cards.weights_file(name).stat().st_size < 10e6  # the four together under 40 MB
 
 
 def test_an_unknown_name_is_refused_before_anything_is_rendered():

@@ -204,6 +204,8 @@ def _render_split(
     folder: Path, seed: int, split: str, kind: str, count: int, workers: int, progress: Progress | None
 ) -> Manifest:
     """Render a whole split beside its place, then move it there; its manifest."""
+    for left in folder.parent.glob(f"{folder.name}.*"):  # by a process that was killed: only one renders at a time
+        shutil.rmtree(left)
     fresh = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         for name, (dtype, shape) in _layout(kind).items():
@@ -225,6 +227,7 @@ def _render_split(
         (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         if folder.exists():
             shutil.rmtree(folder)
+        fresh.chmod(0o755)  # a cache may be shared
         fresh.rename(folder)
     except (OSError, subprocess.CalledProcessError) as error:
         raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from sakbench import __version__
 from sakbench.backbones import info
 from sakbench.backbones.cards import WEIGHTS
 from sakbench.data.miniworld import CLASSES, VERSION, VOCABULARY, Split, load_split, split_seed
-from sakbench.errors import unknown
+from sakbench.errors import UserError, unknown
 from sakbench.training import checkpoint
 from sakbench.training.loop import Progress, fit
 from sakbench.training.order import rows_of_step
@@ -195,13 +196,18 @@ def batches(
 
 def ship(out_dir: Path, name: str, vit: VisionTransformer, card: dict[str, Any]) -> dict[str, Any]:
     """Write `name`.safetensors (without the final norm, which no level of a backbone passes) and its card."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     drafts = [out_dir / f".{name}-{os.getpid()}{suffix}" for suffix in (".safetensors", ".json")]
-    checkpoint.write_tensors(drafts[0], {k: v for k, v in vit.state_dict().items() if not k.startswith("norm.")})
-    card = {"name": name, "sha256": checkpoint.sha256(drafts[0]), **card}
-    drafts[1].write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-    for draft in drafts:
-        draft.replace(out_dir / f"{name}{draft.suffix}")
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_tensors(drafts[0], {k: v for k, v in vit.state_dict().items() if not k.startswith("norm.")})
+        card = {"name": name, "sha256": checkpoint.sha256(drafts[0]), **card}
+        drafts[1].write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        for draft in drafts:
+            draft.replace(out_dir / f"{name}{draft.suffix}")
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"the weights of {name} could not be written to {out_dir} ({error}): make room there."
+        ) from error
     return card
 
 
