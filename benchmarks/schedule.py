@@ -1,7 +1,8 @@
-"""Settles mini's schedule on the baselines alone, on the `val` split: no SAK number is looked at here.
+"""Settles mini's schedule on the baseline alone, on the `val` split: no number of a SAK student's task is looked at.
 
-Each row is a recipe of the multi-task baseline (and of one single-task baseline); a schedule is long enough when
-doubling its steps changes little. `python benchmarks/schedule.py --seeds 1` prints the table.
+`multi-task` and `probe`: each row is a recipe of the multi-task baseline, or of the frozen ViT's probe; a schedule is
+long enough when more steps change little.
+`stage1`: each row is a recipe of stage 1, which no baseline has, by its likeness to the teachers.
 """
 
 import argparse
@@ -17,17 +18,19 @@ from sakbench.runs.spec import RunSpec
 Settings = tuple[int, int, int, float]  # labelled images, steps, batch size, learning rate
 
 TUNE: tuple[Settings, ...] = (
+    (250, 500, 16, 1e-3),
     (250, 1000, 8, 1e-3),
-    (250, 2000, 4, 1e-3),
-    (250, 2000, 4, 5e-4),
-    (125, 2000, 4, 5e-4),
+    (250, 1000, 8, 2e-3),
+    (250, 1500, 8, 1e-3),
+    (250, 2000, 8, 1e-3),
     (250, 4000, 4, 5e-4),
     (125, 4000, 4, 5e-4),
 )
 PROBE: tuple[Settings, ...] = (
-    (250, 2000, 4, 1e-3),
-    (250, 2000, 4, 2e-3),
-    (250, 4000, 4, 1e-3),
+    (250, 1500, 8, 1e-3),
+    (250, 1500, 8, 2e-3),
+    (250, 1500, 8, 4e-3),
+    (250, 3000, 8, 2e-3),
 )
 STAGE1 = ((320, 32, 2e-3), (640, 16, 2e-3), (640, 16, 1e-3), (1280, 8, 1e-3))  # steps, batch size, learning rate
 COMMITTEE = ("DINOv2", "CLIP")
@@ -72,8 +75,8 @@ SEARCHES = {
     "multi-task": Experiment(
         "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline=name(TUNE[0])
     ),
-    "stage1": Experiment("schedule-stage1", "Stage 1 on val", stage1_rows, extras=("rep_sim",)),
     "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline=name(PROBE[0])),
+    "stage1": Experiment("schedule-stage1", "Stage 1 on val", stage1_rows, extras=("rep_sim",)),
 }
 
 if __name__ == "__main__":

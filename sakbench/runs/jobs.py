@@ -40,7 +40,8 @@ class Job:
         """What a progress line calls it."""
         if isinstance(self.work, RunSpec):
             return label(self.work)
-        return f"features {self.work.backbone.partition('.')[2]} · {self.work.split}"
+        mirrored = ", mirrored" if self.work.flipped else ""
+        return f"features {self.work.backbone.partition('.')[2]} · {self.work.split}{mirrored}"
 
 
 def jobs(runs: list[RunSpec]) -> list[Job]:
