@@ -7,11 +7,12 @@ import argparse
 from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 from scenes import sheet
 
-from sakbench.analysis.profile import row_profiles
+from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.experiments import tables
 from sakbench.plots import figures
 from sakbench.report.summary import Measure, Summary, summarize
@@ -49,16 +50,17 @@ def text(measure: Measure | None, sign: str = "") -> str:
     return f"{measure.mean:{sign}.2f}" + ("" if measure.spread is None else f" ±{measure.spread:.2f}")
 
 
-def profile(frame) -> Figure:
+def profile(frame: pd.DataFrame) -> Figure:
     frozen = frame[(frame["table"] == "table12") & frame["row"].str.endswith(" Freeze")]
-    improvement, summary = {}, {}
-    for row, seeds in row_profiles(frozen).groupby("row", sort=False):
-        if row == "ViT Freeze":
-            continue
-        model = str(row).removesuffix(" Freeze")
-        improvement[model] = seeds[list(MINI.tasks)].to_numpy()
-        summary[model] = tuple(seeds[["bias_mean", "bias_sd", "bias_ratio"]].mean())
-    return figures.bias_profile(improvement, MINI.tasks, summary, reference="the frozen ViT")
+    seeds = row_profiles(frozen)
+    improvement, over_seeds = {}, {}
+    for line in mean_profiles(frozen).to_dict("records"):
+        row = line["row"]
+        if row != "ViT Freeze":
+            model = row.removesuffix(" Freeze")
+            improvement[model] = seeds.loc[seeds["row"] == row, list(MINI.tasks)].to_numpy()
+            over_seeds[model] = (line["bias_mean"], line["bias_sd"], line["bias_ratio"])
+    return figures.bias_profile(improvement, MINI.tasks, over_seeds, reference="the frozen ViT")
 
 
 def stack(parts: list[Figure]) -> Image.Image:

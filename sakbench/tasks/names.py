@@ -16,7 +16,7 @@ class TaskInfo:
     loss_weight: float
 
 
-# loss weights: the reference's, FACTS.md 4; the order is that of the paper's tables, depth last
+# loss weights: those of the authors' code; the order is that of the paper's tables, depth last
 TASKS = {
     task.name: task
     for task in (

@@ -11,7 +11,7 @@ from sakbench.data import miniworld
 from sakbench.tasks.base import Task
 from sakbench.training.order import coins_of_step, rows_of_step
 
-IMAGE_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, for every model (FACTS: norm="paper")
+IMAGE_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, for every model, as in the paper
 IMAGE_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 TARGET_SIZE = (64, 64)
 

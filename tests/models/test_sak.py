@@ -35,7 +35,8 @@ def images():
     return torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-# FACTS 8: encoder, heads, single-task, multi-task, adapter paths, norms, routers, SAK, trainable in its Freeze row
+# Millions, as the paper counts them: encoder, heads, single-task, multi-task, adapter paths, norms, routers, SAK, and
+# what its Freeze row trains
 ACCOUNTS = {
     ("pascal", "small"): (21.983, 7.394, 117.31, 29.38, 2.894, 0.009, 1.517, 33.797, 8.91),
     ("pascal", "base"): (86.433, 29.533, 461.70, 115.97, 11.539, 0.018, 5.983, 133.506, 35.516),

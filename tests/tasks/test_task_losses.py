@@ -1,4 +1,4 @@
-"""Each loss against FACTS.md 4 written as a plain loop over pixels, and how it behaves at the edges."""
+"""Each loss against its definition written as a plain loop over pixels, and how it behaves at the edges."""
 
 import math
 
