@@ -1,8 +1,9 @@
 """The hyper-parameters of each scale, in one visible table (the paper's are its Table 11).
 
-`tune` of `mini` was settled on the multi-task baseline of the small ViT alone, on the `val` split, before any SAK
-number was looked at, and serves every row: `benchmarks/schedule.py` repeats that search, `benchmarks/RESULTS.md` holds
-what it gave. Stage 1 has no baseline to be settled on: its length is what a laptop bears, its rate was never tuned.
+`tune` of `mini` was settled on the multi-task baseline of the small ViT alone, and `probe` on the frozen small ViT, on
+the `val` split, before any number of a SAK student's task was looked at; they serve every row. `benchmarks/schedule.py`
+repeats the search, `benchmarks/RESULTS.md` holds what it gave. Stage 1 has no baseline to be settled on: its length is
+what a laptop bears, its rate was never tuned.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ MINI = Scale(
     test_images=400,
     distill=Recipe(steps=320, batch_size=32, lr=2e-3, weight_decay=1e-2, schedule="cosine", warmup=32, min_lr=2e-5),
     tune=Recipe(steps=1500, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
-    probe=Recipe(steps=1500, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
+    probe=Recipe(steps=1500, batch_size=8, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     gamma=1.0,  # paper B.6
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's numbers.",
