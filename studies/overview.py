@@ -36,7 +36,10 @@ def table(summary: Summary) -> Figure:
         paper = line.published.get("delta_m")
         rows[line.row] = [*map(text, cells), text(line.delta_m, "+"), "" if paper is None else f"{paper:+.2f}"]
         bold.append([*(line.row in best[task] for task in MINI.tasks), line.row in best["delta_m"], False])
+    metrics = ", ".join(f"{task} {summary.metrics[task]}" for task in MINI.tasks)
+    others = "".join(f"; the paper's {task} is {metric}" for task, metric in summary.other_metrics.items())
     note = (
+        f"{metrics}{others}\n"
         f"measured at scale {summary.scale} on {summary.dataset}, mean ± standard deviation over seeds"
         f" {', '.join(map(str, summary.seeds))}; bold: best within noise\n"
         "rendered scenes and small models: compare rows with each other, not with the paper's numbers"
@@ -60,7 +63,9 @@ def profile(frame: pd.DataFrame) -> Figure:
             model = row.removesuffix(" Freeze")
             improvement[model] = seeds.loc[seeds["row"] == row, list(MINI.tasks)].to_numpy()
             over_seeds[model] = (line["bias_mean"], line["bias_sd"], line["bias_ratio"])
-    return figures.bias_profile(improvement, MINI.tasks, over_seeds, reference="the frozen ViT")
+    figure = figures.bias_profile(improvement, MINI.tasks, over_seeds, reference="the frozen ViT")
+    figure.suptitle("Bias profile of frozen backbones · bars are means, dots are seeds", fontsize=9)
+    return figure
 
 
 def stack(parts: list[Figure]) -> Image.Image:

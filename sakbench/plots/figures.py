@@ -73,7 +73,7 @@ def bias_profile(
             axes.scatter(at + across, seeds, s=5, color=INK, linewidths=0, zorder=3)
     quiet(axes)
     axes.set_xticks(places, tasks, fontsize=NORMAL if width > COLUMN else SMALL)
-    axes.set_ylabel(f"relative improvement over {reference} (%)", fontsize=NORMAL, color=INK)
+    axes.set_ylabel(f"relative improvement\nover {reference} (%)", fontsize=NORMAL, color=INK)
     figure.legend(loc="outside lower center", ncols=legend_columns, fontsize=SMALL, frameon=False)
     return figure
 
