@@ -178,9 +178,10 @@ def pretrain(names: list[str], output: Path) -> None:
     from sakbench.training.pretrain import run as pretraining  # here, because it imports torch
 
     out = console()
+    chosen = pretraining.chosen_names(names)
     with only_writer(output / "training"):
         cards = pretraining.pretrain(
-            names,
+            chosen,
             output,
             checkpoints=output / "training",
             progress=PretrainingLines(out),

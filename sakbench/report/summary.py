@@ -11,6 +11,7 @@ from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment
 from sakbench.runs.scales import get as get_scale
+from sakbench.tasks.names import TASKS
 
 FREEZE = " Freeze"  # how the rows of frozen models end
 VIT_FREEZE = f"ViT{FREEZE}"  # the bias profile's reference
@@ -158,7 +159,8 @@ def _other_metrics(published: pd.DataFrame, experiment: Experiment, measured: "p
     """By which metric the paper measured a task, where `measured` (task -> metric) says that we take another."""
     rows = published[published["table"] == experiment.name]
     metrics = {str(task): str(metric) for task, metric in rows.groupby("task")["metric"].first().items()}
-    return {str(task): metrics[str(task)] for task, ours in measured.items() if metrics.get(str(task), ours) != ours}
+    ours = {str(task): metric for task, metric in measured.items() if task in TASKS}
+    return {task: metrics[task] for task, metric in ours.items() if metrics.get(task, metric) != metric}
 
 
 def _line_json(line: Line) -> dict[str, Any]:

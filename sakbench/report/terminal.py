@@ -5,6 +5,7 @@ from math import hypot
 from statistics import fmean
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -26,18 +27,22 @@ def print_table(console: Console, summary: Summary) -> None:
         caption=_caption(summary),
         caption_justify="left",
         caption_style="",
+        box=box.HORIZONTALS,
+        padding=(0, 1, 0, 0) if console.width > 100 else 0,
+        pad_edge=False,
     )
-    table.add_column(
-        "", overflow="fold", min_width=max((len(line.row) for line in summary.lines if not line.note), default=0)
-    )
+    # On a narrow terminal names and numbers wrap: what is cut off could not be read.
+    table.add_column("", overflow="fold")
     for task in columns:
         arrow = "↑" if summary.higher_is_better[task] else "↓"
-        table.add_column(f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right")
-    table.add_column("Δm\n% ↑", justify="right")
+        table.add_column(
+            f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right", overflow="fold"
+        )
+    table.add_column("Δm\n% ↑", justify="right", overflow="fold")
     profiled = any(line.profile for line in summary.lines)
     if profiled:
         for heading in _PROFILE.values():
-            table.add_column(f"bias\n{heading}", justify="right")
+            table.add_column(f"bias\n{heading}", justify="right", overflow="fold")
     best = {quantity: leaders(summary, quantity) for quantity in (*columns, "delta_m")}
     for index, line in enumerate(summary.lines):
         if line.note and not summary.lines[index - 1].note:
@@ -90,13 +95,16 @@ def print_record(console: Console, record: RunRecord) -> None:
         numbers.add_row(m.task, f"{m.metric} {m.unit}".strip(), f"{m.value:.4f}", m.protocol)
     console.print(numbers)
     facts = Table(box=None, show_header=False)
-    for name in ("scale", "dataset", "seed", "started", "finished", "duration_s", "peak_memory_mb"):
+    for name in ("scale", "dataset", "seed", "started", "finished"):
         facts.add_row(name, str(getattr(record, name)))
+    facts.add_row("duration", f"{record.duration_s:.0f} s")
+    facts.add_row("peak memory", f"{record.peak_memory_mb:.0f} MB" if record.peak_memory_mb else "not known")
     facts.add_row("git commit", str(record.git_commit))
     facts.add_row("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
     facts.add_row("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
-    facts.add_row("weights", str(record.checkpoint))
-    facts.add_row("notes", json.dumps(record.notes, ensure_ascii=False))
+    facts.add_row("weights", f"{record.checkpoint}, beside the store" if record.checkpoint else "none")
+    for name, note in record.notes.items():
+        facts.add_row(name, str(note) if name != "gates" else "with --json (levels, tasks, experts)")
     facts.add_row("spec", json.dumps(record.spec, ensure_ascii=False))
     console.print(facts, highlight=False)
 
@@ -116,7 +124,10 @@ def print_cards(console: Console, cards: dict[str, dict[str, Any]]) -> None:
 def print_checks(console: Console, checks: list[dict[str, Any]]) -> None:
     """Print how many published numbers follow from their own rows, and which do not."""
     wrong = [check for check in checks if not check["agrees"]]
-    console.print(f"{len(checks)} published Δm and μ, σ, μ/σ recomputed, {len(wrong)} do not follow:", highlight=False)
+    console.print(
+        f"{len(checks)} published Δm and μ, σ, μ/σ recomputed, {len(wrong)} differ from what the printed scores give:",
+        highlight=False,
+    )
     table = Table(box=None)
     for heading in ("table", "row", "quantity"):
         table.add_column(heading)
@@ -138,7 +149,7 @@ def _caption(summary: Summary) -> str:
     seeds = ", ".join(map(str, summary.seeds))
     noise = "± is the standard deviation over seeds; " if len(summary.seeds) > 1 else ""
     verdict = (
-        "bold: the best, and what is not further from it than the seeds' noise."
+        "bold: the best, and what is not further from it than the seeds' noise (a row below the line does not compete)."
         if len(summary.seeds) > 1
         else "bold: the best of one seed, which says nothing about noise; --seeds 3 does."
     )

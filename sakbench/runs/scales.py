@@ -8,7 +8,7 @@ what a laptop bears, its rate was never tuned.
 
 from dataclasses import dataclass
 
-from sakbench.errors import unknown
+from sakbench.errors import UserError, unknown
 from sakbench.training.recipe import Recipe
 
 
@@ -55,6 +55,8 @@ SCALES = {scale.name: scale for scale in (MINI,)}
 
 def get(name: str) -> Scale:
     """The scale of that name. Raises `UserError` if there is none."""
+    if name == "paper":
+        raise UserError("scale paper is not in this version of sakbench yet: mini is.")
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
     return SCALES[name]

@@ -88,12 +88,18 @@ def pretrain(
     Figures below a gate do not stop it: the card tells `passed: false`. With `checkpoints` an interrupted call goes
     on where it was. Raises `UserError` for an unknown name.
     """
+    chosen = chosen_names(names)
+    split = load_split("pretrain", "pascal", scenes, cache=cache, progress=rendering)
+    return {name: _pretrain(name, split, out_dir, seed, checkpoints, progress) for name in chosen}
+
+
+def chosen_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, or all if there is none. Raises `UserError` for an unknown one."""
     chosen = tuple(names) or tuple(PRETRAININGS)
     for name in chosen:
         if name not in PRETRAININGS:
             raise unknown("backbone to pretrain", name, PRETRAININGS)
-    split = load_split("pretrain", "pascal", scenes, cache=cache, progress=rendering)
-    return {name: _pretrain(name, split, out_dir, seed, checkpoints, progress) for name in chosen}
+    return chosen
 
 
 def _pretrain(
