@@ -40,10 +40,8 @@ def bias_profile(
 def mean_profiles(frame: pd.DataFrame, vit: str = "ViT Freeze") -> pd.DataFrame:
     """As `row_profiles`, of each row's values averaged over its seeds: the noise of a seed does not count as bias."""
     key = ["table", "row", "scale", "dataset", "task"]
-    means = frame.groupby(key, sort=False, as_index=False).agg(
-        value=("value", "mean"), up=("higher_is_better", "first")
-    )
-    return row_profiles(means.rename(columns={"up": "higher_is_better"}).assign(seed=-1), vit).drop(columns="seed")
+    means = frame.groupby(key, sort=False, as_index=False).agg({"value": "mean", "higher_is_better": "first"})
+    return row_profiles(means.assign(seed=-1), vit).drop(columns="seed")
 
 
 def row_profiles(frame: pd.DataFrame, vit: str = "ViT Freeze") -> pd.DataFrame:

@@ -204,8 +204,7 @@ def leaders(summary: Summary, quantity: str) -> set[str]:
     if not measures:
         return set()
     sign = 1.0 if quantity == "delta_m" or summary.higher_is_better[quantity] else -1.0
-    top = max(measures.values(), key=lambda measure: sign * measure.mean)
+    top = max(measures, key=lambda row: sign * measures[row].mean)
     usual = fmean([m.spread for m in measures.values() if m.spread is not None] or [0.0])
     noise = {row: usual if m.spread is None else m.spread for row, m in measures.items()}
-    best = next(row for row, m in measures.items() if m is top)
-    return {row for row, m in measures.items() if abs(top.mean - m.mean) <= hypot(noise[best], noise[row])}
+    return {row for row, m in measures.items() if abs(measures[top].mean - m.mean) <= hypot(noise[top], noise[row])}
