@@ -99,6 +99,26 @@ def longer(run: RunSpec, factor: float) -> RunSpec:
     return replace(run, recipe=replace(run.recipe, steps=round(run.recipe.steps * factor)))
 
 
+def scored(run: RunSpec, protocol: str) -> RunSpec:
+    """The same trained model under another protocol for boundary; what has no boundary task stays as it is."""
+    return replace(run, kind="score", protocol=protocol, start=run) if "boundary" in run.tasks else run
+
+
+def under(experiment: Experiment, protocol: str) -> Experiment:
+    """The same table, and the same trainings, with boundary measured by another protocol."""
+
+    def build(scale: Scale, seed: int) -> list[Row]:
+        rows = experiment.build(scale, seed)
+        return [replace(row, runs=tuple(scored(run, protocol) for run in row.runs)) for row in rows]
+
+    return replace(
+        experiment,
+        name=f"{experiment.name}-{protocol}",
+        title=f"{experiment.title} · protocol {protocol}",
+        build=build,
+    )
+
+
 def _tasks_run(
     scale: Scale,
     seed: int,
@@ -130,6 +150,7 @@ def _tasks_run(
         tasks=tasks or scale.tasks,
         frozen=frozen,
         gamma=gamma,
+        max_dist=scale.max_dist,
         start=start,
     )
 

@@ -110,6 +110,8 @@ def _render(todo: list[Job], processes: int, rendering: Rendering) -> None:
 def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
     if isinstance(work, Bank):
         return [(work.dataset, work.split, work.count)]
+    if work.kind == "score":
+        return [(work.dataset, work.test_split, work.test_images)]
     learned = "distill" if work.kind == "distill" else "train"
     return [(work.dataset, learned, work.train_images), (work.dataset, work.test_split, work.test_images)]
 

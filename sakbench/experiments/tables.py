@@ -1,8 +1,9 @@
 """The paper's tables as data. A new table is one function and one entry of `EXPERIMENTS`."""
 
 from sakbench.errors import unknown
-from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task
+from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task, under
 from sakbench.runs.scales import Scale
+from sakbench.tasks.protocols import PROTOCOLS
 
 TRIO = ("DINOv2", "CLIP", "SAM")
 COMMITTEES = (("DINOv2",), ("CLIP",), ("SAM",), ("DINOv2", "CLIP"), TRIO)
@@ -86,8 +87,15 @@ EXPERIMENTS = {
 }
 
 
-def get(name: str) -> Experiment:
-    """The experiment of that name. Raises `UserError` if there is none."""
+def get(name: str, protocol: str = "") -> Experiment:
+    """The experiment of that name, under another protocol for boundary if one is named (or follows: table7-invpt).
+
+    Raises `UserError` if there is none.
+    """
+    name, _, suffix = name.partition("-")
+    protocol = protocol or suffix
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)
-    return EXPERIMENTS[name]
+    if protocol and protocol not in PROTOCOLS:
+        raise unknown("boundary protocol", protocol, PROTOCOLS)
+    return EXPERIMENTS[name] if protocol in ("", "paper") else under(EXPERIMENTS[name], protocol)

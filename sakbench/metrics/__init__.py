@@ -2,9 +2,9 @@
 
 from sakbench.metrics.angular import MeanAngularError
 from sakbench.metrics.base import IGNORE, Metric
-from sakbench.metrics.boundary import ToleranceF
+from sakbench.metrics.boundary import OdsF
 from sakbench.metrics.maxf import MaxF
 from sakbench.metrics.miou import MeanIoU
 from sakbench.metrics.rmse import RMSE
 
-__all__ = ["IGNORE", "RMSE", "MaxF", "MeanAngularError", "MeanIoU", "Metric", "ToleranceF"]
+__all__ = ["IGNORE", "RMSE", "MaxF", "MeanAngularError", "MeanIoU", "Metric", "OdsF"]

@@ -29,6 +29,11 @@ class Metric(ABC):
     def reduce(self, sums: Tensor) -> float:
         """The metric of the whole, from its sums."""
 
+    @property
+    def protocol(self) -> str:
+        """What else has to be known to compare the number with another; empty where the metric has no variants."""
+        return ""
+
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch; raises ValueError where the shapes do not match."""
         if prediction.shape != target.shape:

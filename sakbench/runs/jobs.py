@@ -55,7 +55,7 @@ def jobs(runs: list[RunSpec]) -> list[Job]:
         before = [bank.id for bank in banks]
         if run.start is not None and run.start.id in planned:
             before.append(run.start.id)
-        made[run.id] = Job(run, tuple(before), cost=float(run.recipe.steps * run.recipe.batch_size))
+        made[run.id] = Job(run, tuple(before), cost=_cost(run))
     chain: dict[str, float] = {}
     for job in reversed(made.values()):  # descendants stand behind their ancestors
         below = [chain[other.id] for other in made.values() if job.id in other.after]
@@ -63,11 +63,18 @@ def jobs(runs: list[RunSpec]) -> list[Job]:
     return sorted(made.values(), key=lambda job: -chain[job.id])
 
 
+def _cost(run: RunSpec) -> float:
+    return float(run.test_images if run.kind == "score" else run.recipe.steps * run.recipe.batch_size)
+
+
 def banks_of(run: RunSpec) -> list[Bank]:
     """The features that a run reads: its teachers' where it distils, its own backbone's where that is frozen."""
     teachers = [backbone for _, backbone in run.teachers]
     banks = []
-    if run.kind == "distill":
+    if run.kind == "score":
+        if run.frozen and not run.is_sak:
+            banks.append(Bank(run.dataset, run.test_split, run.test_images, run.backbone))
+    elif run.kind == "distill":
         for teacher in teachers:
             banks.append(Bank(run.dataset, "distill", run.train_images, teacher))
             banks.append(Bank(run.dataset, run.test_split, run.test_images, teacher))

@@ -20,12 +20,14 @@ from torch import nn
 from sakbench import backbones, data, tasks
 from sakbench.data import miniworld
 from sakbench.errors import UserError
+from sakbench.metrics import OdsF
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK, carry_over
 from sakbench.runs.jobs import Bank
 from sakbench.runs.plan import training_folder
 from sakbench.runs.spec import RunSpec
+from sakbench.tasks import protocols
 from sakbench.tasks.base import Task
 from sakbench.training import evaluation, features
 from sakbench.training.checkpoint import sync, write_tensors
@@ -80,19 +82,21 @@ def _run(spec: RunSpec, folder: Path, report: Report, stop: Stop) -> dict[str, A
         trained = time.monotonic() - started
         return seconds
 
-    learned = _distil(spec, train) if spec.kind == "distill" else _tune(spec, folder, train)
-    _write_model(folder / spec.id, learned.model, spec)
+    learned = {"distill": _distil, "tasks": _tune, "score": _score}[spec.kind](spec, folder, train)
+    if spec.kind != "score":
+        _write_model(folder / spec.id, learned.model, spec)
+    weights = spec.start.id if spec.kind == "score" and spec.start else spec.id
     return {
         "metrics": learned.metrics,
         # the training's seconds include those before an interruption
         "seconds": learned.seconds + time.monotonic() - began - trained,
         "peak_memory_mb": _peak_memory_mb(),
-        "checkpoint": f"{folder.name}/{spec.id}/model.safetensors",
+        "checkpoint": f"{folder.name}/{weights}/model.safetensors",
         "notes": learned.notes,
     }
 
 
-def _distil(spec: RunSpec, train: "Train") -> "Learned":
+def _distil(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
     student = _sak(spec)
     seconds = train(DistillObjective(student), _distil_scenes(spec, "distill", spec.train_images), mirror=False)
     likeness = evaluation.similarity(student, _distil_scenes(spec, spec.test_split, spec.test_images))
@@ -106,12 +110,23 @@ def _distil(spec: RunSpec, train: "Train") -> "Learned":
 
 
 def _tune(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
-    chosen = {name: _task(name) for name in spec.tasks}
+    chosen = _tasks(spec)
     student = _sak(spec) if spec.is_sak else _plain(spec)
     if isinstance(student, SAK) and spec.start is not None:
         carry_over(_weights(folder / spec.start.id / "model.safetensors"), student)
     set_trainable(student, "freeze" if spec.frozen else "full")
     seconds = train(TaskObjective(student, chosen, spec.gamma), _tune_scenes(spec, chosen), mirror=True)
+    return _evaluate(spec, student, chosen, seconds)
+
+
+def _score(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
+    assert spec.start is not None
+    student = _sak(spec) if spec.is_sak else _plain(spec)
+    student.load_state_dict(_weights(folder / spec.start.id / "model.safetensors"))
+    return _evaluate(spec, student, _tasks(spec), seconds=0.0)
+
+
+def _evaluate(spec: RunSpec, student: SAK | PlainStudent, chosen: dict[str, Task], seconds: float) -> "Learned":
     test = _test_scenes(spec, chosen)
     values = evaluation.task_metrics(student, test, chosen)
     data_set = f"{spec.dataset} {spec.test_split} {spec.test_images} at {TARGET_SIZE[0]}x{TARGET_SIZE[1]}"
@@ -122,7 +137,7 @@ def _tune(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
             "value": values[name],
             "unit": task.unit,
             "higher_is_better": task.higher_is_better,
-            "protocol": f"{task.metric}, {data_set}",
+            "protocol": ", ".join(filter(None, [task.metric, task.new_metric().protocol, data_set])),
         }
         for name, task in chosen.items()
     ]
@@ -149,22 +164,29 @@ class Train(Protocol):
         """Train."""
 
 
-def _task(name: str) -> Task:
-    return tasks.make(name, classes=len(miniworld.CLASSES) if name == "semseg" else None)
+def _tasks(spec: RunSpec) -> dict[str, Task]:
+    protocol = protocols.get(spec.protocol)
+    boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
+    classes, metrics = {"semseg": len(miniworld.CLASSES)}, {"boundary": boundary}
+    return {name: tasks.make(name, classes=classes.get(name), metric=metrics.get(name)) for name in spec.tasks}
+
+
+def _channels(spec: RunSpec) -> dict[str, int]:
+    return {name: task.channels for name, task in _tasks(spec).items()}
 
 
 def _sak(spec: RunSpec) -> SAK:
     return SAK(
         backbones.create(spec.backbone),
         teachers={name: backbones.info(backbone).dim for name, backbone in spec.teachers},
-        tasks={name: _task(name).channels for name in spec.tasks},
+        tasks=_channels(spec),
         adapter_paths=spec.adapter_paths,
         routers=spec.routers,
     )
 
 
 def _plain(spec: RunSpec) -> PlainStudent:
-    return PlainStudent(backbones.create(spec.backbone), {name: _task(name).channels for name in spec.tasks})
+    return PlainStudent(backbones.create(spec.backbone), _channels(spec))
 
 
 def _distil_scenes(spec: RunSpec, split: str, count: int) -> Scenes:
@@ -214,7 +236,7 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"the weights {path} of stage 1 cannot be read ({error}): delete {path.parent} to train it again."
+            f"the weights {path} cannot be read ({error}): delete {path.parent} to train them again."
         ) from error
 
 

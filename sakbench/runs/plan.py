@@ -35,6 +35,8 @@ def training_folder(folder: Path, spec: RunSpec) -> Path:
 
 def label(spec: RunSpec) -> str:
     """A few words that tell the run from its neighbours."""
+    if spec.kind == "score" and spec.start:
+        return f"{label(spec.start)}, protocol {spec.protocol}"
     words = _words(spec)
     scale = get_scale(spec.scale)
     usual = scale.distill if spec.kind == "distill" else scale.probe if spec.frozen else scale.tune

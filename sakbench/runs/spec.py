@@ -12,11 +12,12 @@ from sakbench.training.recipe import Recipe
 class RunSpec:
     """One training with its evaluation. Two equal specs are the same run and give the same numbers.
 
-    `kind` is `distill` (stage 1: the committee's representations on unlabelled images) or `tasks` (stage 2, the
-    single- and multi-task baselines and the frozen probes, which differ by `teachers`, `frozen` and `tasks`).
+    `kind` is `distill` (stage 1: the committee's representations on unlabelled images), `tasks` (stage 2, the
+    single- and multi-task baselines and the frozen probes, which differ by `teachers`, `frozen` and `tasks`) or
+    `score` (a `tasks` run, its `start`, evaluated once more under another protocol).
     """
 
-    kind: Literal["distill", "tasks"]
+    kind: Literal["distill", "tasks", "score"]
     scale: str
     dataset: str
     backbone: str
@@ -32,7 +33,9 @@ class RunSpec:
     tasks: tuple[str, ...] = ()
     frozen: bool = False  # train nothing but routers and heads
     gamma: float = 0.0  # weight of the distillation loss beside the tasks' losses (Eq. 6)
-    start: "RunSpec | None" = None  # the stage-1 run whose weights it begins with
+    protocol: str = "paper"  # how boundary maps are prepared for odsF
+    max_dist: float = 0.0  # odsF's tolerance, as a share of the image's diagonal
+    start: "RunSpec | None" = None  # the run whose weights it begins with
 
     @property
     def id(self) -> str:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sakbench.metrics import IGNORE, ToleranceF
+from sakbench.metrics import IGNORE, OdsF
 from sakbench.tasks.base import Map, Task, flip, mean_over, require_same_size
 from sakbench.tasks.colouring import grey_colours
 from sakbench.tasks.names import TASKS
@@ -22,7 +22,7 @@ def make() -> Task:
         channels=1,
         loss=loss,
         decode=decode,
-        new_metric=ToleranceF,
+        new_metric=OdsF,
         colours=colours,
         flip=flip,
     )

@@ -24,7 +24,7 @@ TASKS = {
         TaskInfo("parsing", "mIoU", "%", True, 2.0),
         TaskInfo("saliency", "maxF", "%", True, 5.0),
         TaskInfo("normals", "mErr", "°", False, 10.0),
-        TaskInfo("boundary", "tolF", "%", True, 50.0),
+        TaskInfo("boundary", "odsF", "%", True, 50.0),
         TaskInfo("depth", "RMSE", "m", False, 1.0),
     )
 }

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from sakbench import tasks
 from sakbench.errors import UserError
+from sakbench.metrics import OdsF
 from sakbench.tasks.colouring import IGNORED, palette, seen_by_all
 
 CHANNELS = {"semseg": 21, "parsing": 7, "saliency": 2, "normals": 3, "boundary": 1, "depth": 1}
@@ -60,7 +62,9 @@ def test_make_agrees_with_the_table(name):
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_certain_logits_score_perfectly(name):
     task, target = make(name), target_of(name)
-    perfect, worse = task.new_metric(), task.new_metric()
+    # non-maximum suppression would thin out the random boundary before it is compared
+    new_metric = partial(OdsF, nms_radius=0) if name == "boundary" else task.new_metric
+    perfect, worse = new_metric(), new_metric()
     logits = logits_for(task, target)
     perfect.update(task.decode(logits), target)
     worse.update(task.decode(logits.flip(1) if task.channels > 1 else -logits), target)
