@@ -56,12 +56,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
     run.add_argument("--rows", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
     run.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
+    run.add_argument(
+        "--protocol",
+        default="",
+        metavar="NAME",
+        help="how boundary maps are prepared for odsF: paper (default), invpt or plain; no run is trained twice for it",
+    )
     _store_option(run)
     _json_option(run)
     run.set_defaults(call=_run)
 
     show = commands.add_parser("show", help="print a stored table, or everything about one run")
-    show.add_argument("what", metavar="TABLE|RUN", help="table7, or the first digits of a run's id")
+    show.add_argument(
+        "what", metavar="TABLE|RUN", help="table7, table7-invpt (other protocol), or a run's first digits"
+    )
     _store_option(show)
     _json_option(show)
     show.set_defaults(call=_show)
@@ -70,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     _store_option(ls)
     _json_option(ls)
     ls.set_defaults(call=_ls)
+
+    _score_commands(commands.add_parser("score", help="score predictions that any other code saved, as PNG files"))
 
     export = commands.add_parser("export", help="write the store's content for other programs")
     export.add_argument(
@@ -99,6 +109,64 @@ def _parser() -> argparse.ArgumentParser:
     )
     pretrain.set_defaults(call=_pretrain)
     return parser
+
+
+def _score_commands(parser: argparse.ArgumentParser) -> None:
+    tasks = parser.add_subparsers(title="tasks", metavar="TASK", required=True)
+    boundary = tasks.add_parser("boundary", help="odsF, OIS and AP of boundary maps of 0 to 255")
+    boundary.add_argument(
+        "--max-dist",
+        type=float,
+        default=0.0075,
+        metavar="SHARE",
+        help="tolerance as a share of the image's diagonal: 0.0075 for PASCAL-Context (default), 0.011 for NYUD-v2",
+    )
+    boundary.add_argument(
+        "--mode",
+        default="exact",
+        help="exact (default): the maximum matching; seism: imitates MATLAB's solver, which loses some pairs",
+    )
+    boundary.add_argument("--seed", type=int, default=0, metavar="N", help="of mode seism's losses (default 0)")
+    boundary.add_argument(
+        "--protocol",
+        default="paper",
+        metavar="NAME",
+        help="paper (default): NMS of radius 4, thresholds by >=; invpt: radius 1, >; plain: no NMS",
+    )
+    boundary.add_argument(
+        "--truth-as",
+        default="boundaries",
+        metavar="KIND",
+        help="what a truth's file holds: boundaries (default), or labels, whose edges are the boundaries "
+        "(what SEISM does, for PASCAL-Context with label maps, for NYUD-v2 with boundary maps)",
+    )
+    boundary.add_argument("--jobs", type=_positive, metavar="N", help="images at the same time (default: one per core)")
+    boundary.add_argument("--plot", type=Path, metavar="FILE", help="write the precision-recall curve there")
+    boundary.set_defaults(call=_score_boundary)
+    abouts = {
+        "semseg": "mIoU of label maps",
+        "parsing": "mIoU of label maps",
+        "saliency": "maxF of maps of 0 to 255",
+        "normals": "mErr of RGB maps of (n + 1) * 127.5, black being none, or arrays (h, w, 3) in .npy",
+        "depth": "RMSE of maps of 8 or 16 bits, or arrays in metres in .npy",
+    }
+    for task, about in abouts.items():
+        one = tasks.add_parser(task, help=about)
+        if task in ("semseg", "parsing"):
+            one.add_argument(
+                "--classes", type=_positive, metavar="N", default={"semseg": 21}.get(task), help="background included"
+            )
+        if task == "depth":
+            one.add_argument(
+                "--depth-unit", type=float, default=0.001, metavar="M", help="metres per step of a PNG (default 0.001)"
+            )
+        one.set_defaults(call=_score_dense, task=task)
+    for one in tasks.choices.values():
+        one.add_argument("--predictions", type=Path, required=True, metavar="DIR", help="one file per image")
+        one.add_argument(
+            "--truth", type=Path, required=True, metavar="DIR", help="files of the same names, or a folder per image"
+        )
+        _json_option(one)
 
 
 def _positive(text: str) -> int:
@@ -131,6 +199,7 @@ def _run(options: argparse.Namespace) -> int:
         options.jobs,
         options.store,
         rows=options.rows,
+        protocol=options.protocol,
         as_json=options.json,
     )
 
@@ -155,6 +224,37 @@ def _export(options: argparse.Namespace) -> int:
     from sakbench.report.commands import export
 
     export(options.what, options.store, options.output, as_json=options.json)
+    return 0
+
+
+def _score_boundary(options: argparse.Namespace) -> int:
+    from sakbench.report.scores import score_boundary
+    from sakbench.scoring.boundary import Settings
+
+    settings = Settings(options.max_dist, options.mode, truth_as=options.truth_as, seed=options.seed)
+    score_boundary(
+        options.predictions,
+        options.truth,
+        settings,
+        options.protocol,
+        jobs=options.jobs,
+        plot=options.plot,
+        as_json=options.json,
+    )
+    return 0
+
+
+def _score_dense(options: argparse.Namespace) -> int:
+    from sakbench.report.scores import score_dense
+
+    score_dense(
+        options.task,
+        options.predictions,
+        options.truth,
+        classes=getattr(options, "classes", None),
+        depth_unit=getattr(options, "depth_unit", 0.001),
+        as_json=options.json,
+    )
     return 0
 
 

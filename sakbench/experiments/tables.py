@@ -3,7 +3,7 @@
 from sakbench.errors import unknown
 from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task, under
 from sakbench.runs.scales import Scale
-from sakbench.tasks.protocols import PROTOCOLS
+from sakbench.tasks import protocols
 
 TRIO = ("DINOv2", "CLIP", "SAM")
 COMMITTEES = (("DINOv2",), ("CLIP",), ("SAM",), ("DINOv2", "CLIP"), TRIO)
@@ -87,15 +87,20 @@ EXPERIMENTS = {
 }
 
 
+def exists(name: str) -> bool:
+    """Whether there is an experiment of that name, under whichever protocol."""
+    table, _, protocol = name.partition("-")
+    return table in EXPERIMENTS and (not protocol or protocol in protocols.PROTOCOLS)
+
+
 def get(name: str, protocol: str = "") -> Experiment:
     """The experiment of that name, under another protocol for boundary if one is named (or follows: table7-invpt).
 
     Raises `UserError` if there is none.
     """
     name, _, suffix = name.partition("-")
-    protocol = protocol or suffix
+    protocol = protocol or suffix or "paper"
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)
-    if protocol and protocol not in PROTOCOLS:
-        raise unknown("boundary protocol", protocol, PROTOCOLS)
-    return EXPERIMENTS[name] if protocol in ("", "paper") else under(EXPERIMENTS[name], protocol)
+    protocols.get(protocol)
+    return EXPERIMENTS[name] if protocol == "paper" else under(EXPERIMENTS[name], protocol)

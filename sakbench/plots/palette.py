@@ -6,6 +6,7 @@ from itertools import cycle
 INK = "#222222"
 FAINT = "#8a8a8a"
 GRID = "#dddddd"
+ACCENT = "#d55e00"
 
 MODELS = {
     "ViT": "#7f7f7f",

@@ -39,14 +39,23 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def run(
-    name: str, scale: str, seeds: int, processes: int | None, location: Path, *, rows: str = "", as_json: bool
+    name: str,
+    scale: str,
+    seeds: int,
+    processes: int | None,
+    location: Path,
+    *,
+    rows: str = "",
+    protocol: str = "",
+    as_json: bool,
 ) -> int:
     """Run an experiment with seeds 0 to `seeds` - 1 and print its table; returns the exit code."""
     again = shlex.join(
         ["sakbench", "run", name, "--scale", scale, "--seeds", str(seeds), "--store", str(location)]
         + (["--rows", rows] if rows else [])
+        + (["--protocol", protocol] if protocol else [])
     )
-    experiment = tables.get(name)
+    experiment = tables.get(name, protocol)
     return run_and_print(experiment, get_scale(scale), seeds, processes, location, again, rows=rows, as_json=as_json)
 
 
@@ -158,7 +167,7 @@ def export(what: str, location: Path, output: Path | None, *, as_json: bool) -> 
 def _todays(frame: pd.DataFrame) -> pd.DataFrame:
     """The store's numbers without those of other settings than today's."""
     kept = [
-        of_today(part, tables.get(str(table)), str(scale))[0] if table in tables.EXPERIMENTS else part
+        of_today(part, tables.get(str(table)), str(scale))[0] if tables.exists(str(table)) else part
         for (table, scale), part in frame.groupby(["table", "scale"], sort=False)
     ]
     return pd.concat(kept) if kept else frame
@@ -208,4 +217,4 @@ def _announce(out: Console, title: str, scale: str, dataset: str, seeds: int, to
 
 
 def _looks_like_run(what: str) -> bool:
-    return what not in tables.EXPERIMENTS and all(c in "0123456789abcdef" for c in what)
+    return not tables.exists(what) and all(c in "0123456789abcdef" for c in what)

@@ -10,6 +10,7 @@ import psutil
 import torch
 
 from sakbench import backbones
+from sakbench.cache import cache_folder
 from sakbench.data import miniworld
 from sakbench.errors import UserError
 from sakbench.training.loop import Interrupted
@@ -78,4 +79,4 @@ def _read(path: Path) -> np.ndarray:
 
 def _path(backbone: str, split: miniworld.Split, flipped: bool) -> Path:
     digest = hashlib.sha256(f"{backbones.weights_digest(backbone)} {split.checksum}".encode()).hexdigest()[:16]
-    return miniworld.cache_folder() / "features" / f"{backbone}-{digest}{'-flipped' if flipped else ''}.npy"
+    return cache_folder() / "features" / f"{backbone}-{digest}{'-flipped' if flipped else ''}.npy"

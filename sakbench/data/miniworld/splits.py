@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
+from sakbench.cache import cache_folder
 from sakbench.data.miniworld.captions import CAPTION_LENGTH, caption
 from sakbench.data.miniworld.geometry import Array
 from sakbench.data.miniworld.render import Bytes, Rendered, boundaries, object_areas, render
@@ -131,12 +131,6 @@ def _only_renderer(folder: Path) -> FileLock:
     except OSError as error:
         raise UserError(f"the cache {folder.parent} cannot be written ({error}); set SAKBENCH_CACHE.") from error
     return FileLock(folder.with_name(f".{folder.name}.lock"))
-
-
-def cache_folder() -> Path:
-    """$SAKBENCH_CACHE, or the platform's cache folder."""
-    chosen = os.environ.get("SAKBENCH_CACHE")
-    return Path(chosen) if chosen else user_cache_path("sakbench")
 
 
 def _layout(kind: str) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -40,7 +40,9 @@ def _normal(strength: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     smooth = _triangle(strength, 4)
     dx, dy = _slope(smooth, axis=1), _slope(smooth, axis=0)
     dxx, dxy, dyy = _slope(dx, axis=1), _slope(dy, axis=1), _slope(dy, axis=0)
-    angle = np.mod(np.arctan(dyy * np.sign(-dxy) / (dxx + np.float32(1e-5))), np.float32(np.pi))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slant = np.nan_to_num(dyy * np.sign(-dxy) / (dxx + np.float32(1e-5)), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    angle = np.mod(np.arctan(slant), np.float32(np.pi))
     return np.cos(angle), np.sin(angle)
 
 

@@ -1,0 +1,45 @@
+"""Counts of images that were scored before, in one file of the cache."""
+
+import sqlite3
+from contextlib import AbstractContextManager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sakbench.cache import cache_folder
+from sakbench.errors import UserError
+
+
+class KeptCounts(AbstractContextManager["KeptCounts"]):
+    """int64 arrays by a key that names settings and contents; several processes may share the file."""
+
+    def __enter__(self) -> "KeptCounts":
+        self.path = cache_folder() / "boundary-counts.db"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self.file.execute("create table if not exists counts (key text primary key, value blob not null)")
+        except (OSError, sqlite3.Error) as error:
+            raise self._unusable(error) from error
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.file.close()
+
+    def get(self, key: str, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """The array of that key, if there is one."""
+        try:
+            row = self.file.execute("select value from counts where key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        return None if row is None else np.frombuffer(row[0], dtype="<i8").reshape(shape)
+
+    def put(self, key: str, value: NDArray[np.int64]) -> None:
+        """Keep an array."""
+        try:
+            self.file.execute("insert or replace into counts values (?, ?)", (key, value.astype("<i8").tobytes()))
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> UserError:
+        return UserError(f"the cache {self.path} cannot be used ({error}): mend or delete it, or set SAKBENCH_CACHE.")
