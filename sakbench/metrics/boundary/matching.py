@@ -108,14 +108,14 @@ def assign(rows, start, columns, costs, column_count, alone):
     """The assignment of least total cost, as each row's column or -1 (int32, per row of `start`).
 
     Every row of `rows` takes a column of its own or stays alone for the cost `alone`; a cost above any sum of the
-    others makes it an assignment of maximum cardinality. Shortest augmenting paths with potentials
-    (R. Jonker and A. Volgenant, 1987), on the neighbours that there are.
+    others makes it an assignment of maximum cardinality. A row's columns come in order of their costs. Shortest
+    augmenting paths with potentials (R. Jonker and A. Volgenant, 1987), on the neighbours that there are.
     """
     far = np.iinfo(np.int64).max
     mate = np.full(len(start) - 1, _FREE, dtype=np.int32)
     mate_of = np.full(column_count, _FREE, dtype=np.int32)
-    price_of_mate = np.zeros(column_count, dtype=np.int64)  # the cost of a column's pair
-    potential = np.zeros(column_count, dtype=np.int64)
+    cost_of = np.zeros(column_count, dtype=np.int64)  # of a column's pair
+    potential = np.zeros(column_count, dtype=np.int64)  # never above 0, and 0 while the column is free
     distance = np.full(column_count, far, dtype=np.int64)
     before = np.empty(column_count, dtype=np.int32)
     cost_before = np.empty(column_count, dtype=np.int64)
@@ -124,20 +124,21 @@ def assign(rows, start, columns, costs, column_count, alone):
     heap_keys = np.empty(len(columns) + 1, dtype=np.int64)
     heap_items = np.empty(len(columns) + 1, dtype=np.int32)
     for i in range(len(rows)):
-        row, base = rows[i], np.int64(0)
+        row, base, through = rows[i], np.int64(0), np.int32(-1)  # `through`: the column by which the row is reached
         size, reached = 0, 0
-        alone_at, alone_row = far, -1  # the best path that ends with some row staying alone
-        alone_column = -1
-        column_of_row = -1
+        total, last, last_row, last_cost = far, np.int32(-1), np.int32(-1), np.int64(0)  # the best end found
         while True:
-            if base + alone < alone_at:
-                alone_at, alone_row, alone_column = base + alone, row, column_of_row
+            if base + alone < total:  # the path may end with this row staying alone, its column given up
+                total, last, last_row = base + alone, through, _FREE
             for k in range(start[row], start[row + 1]):
+                if base + costs[k] >= total:
+                    break  # potentials only add to it
                 column = columns[k]
-                if settled[column]:
-                    continue
+                if mate_of[column] == _FREE:
+                    total, last, last_row, last_cost = base + costs[k], column, row, costs[k]
+                    break
                 reach = base + costs[k] - potential[column]
-                if reach < distance[column] and reach < alone_at:
+                if reach < distance[column] and reach < total and not settled[column]:
                     if distance[column] == far:
                         touched[reached] = column
                         reached += 1
@@ -145,34 +146,29 @@ def assign(rows, start, columns, costs, column_count, alone):
                     before[column] = row
                     cost_before[column] = costs[k]
                     size = _push(heap_keys, heap_items, size, reach, column)
-            last = -1
-            while size > 0:
+            through = np.int32(-1)
+            while size > 0 and through < 0:
                 key, column = heap_keys[0], heap_items[0]
                 size = _pop(heap_keys, heap_items, size)
                 if not settled[column] and key == distance[column]:
-                    last = column
-                    break
-            if last < 0 or distance[last] >= alone_at:
-                last = -1
+                    through = column
+            if through < 0 or distance[through] >= total:
                 break
-            settled[last] = True
-            if mate_of[last] == _FREE:
-                break
-            row = mate_of[last]
-            column_of_row = last
-            base = distance[last] - (price_of_mate[last] - potential[last])
-        total = alone_at if last < 0 else distance[last]
-        if last < 0:
-            row, column = alone_row, alone_column
-            mate[row] = _FREE
+            settled[through] = True
+            row = mate_of[through]
+            base = distance[through] - (cost_of[through] - potential[through])
+        if last_row == _FREE:
+            if last >= 0:
+                mate[mate_of[last]] = _FREE
         else:
-            column = last
+            before[last], cost_before[last] = last_row, last_cost
+        column = last
         while column >= 0:
             row = before[column]
             displaced = mate[row]
             mate[row] = column
             mate_of[column] = row
-            price_of_mate[column] = cost_before[column]
+            cost_of[column] = cost_before[column]
             column = displaced
         for k in range(reached):
             column = touched[k]
