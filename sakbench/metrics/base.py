@@ -10,6 +10,8 @@ from sakbench.errors import UserError
 
 IGNORE = 255
 
+_PIECE = 2**18  # values of a map that a CPU takes at once: what its caches hold
+
 
 class Metric(ABC):
     """Sums over pixels that `update` adds to, `merge` joins across processes and `compute` turns into the number.
@@ -38,8 +40,11 @@ class Metric(ABC):
         """Add a batch; raises ValueError where the shapes do not match."""
         if prediction.shape != target.shape:
             raise ValueError(f"a prediction of shape {tuple(prediction.shape)} does not match {tuple(target.shape)}")
-        counts = self.count(prediction.detach(), target.to(prediction.device))
-        self.sums = self.sums.to(counts.device) + counts
+        prediction, target = prediction.detach(), target.to(prediction.device)
+        size = len(target) if prediction.is_cuda else max(1, len(target) * _PIECE // max(1, target.numel()))
+        for piece in zip(prediction.split(size), target.split(size), strict=True):
+            counts = self.count(*piece)
+            self.sums = self.sums.to(counts.device) + counts
 
     def merge(self, other: Self) -> None:
         """Add what another metric of the same kind and settings has seen; raises ValueError where it is not."""
@@ -58,18 +63,25 @@ class Metric(ABC):
 def histogram(cells: Tensor, counted: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A table of `shape`, int64: how often `cells` (flat indices) names each of its cells where `counted` is true."""
     size = torch.Size(shape).numel()
-    # ignored pixels fall into one cell too many, which is dropped; index_add_ because bincount makes a GPU wait
+    # ignored pixels fall into one cell too many, which is dropped
     places = torch.where(counted, cells, size).flatten()
+    if not places.is_cuda:
+        return torch.bincount(places, minlength=size + 1)[:size].reshape(shape)
+    # bincount makes a GPU wait
     table = torch.zeros(size + 1, dtype=torch.int64, device=places.device)
     return table.index_add_(0, places, table.new_ones(()).expand_as(places))[:size].reshape(shape)
 
 
-def levels(probability: Tensor, thresholds: Tensor) -> Tensor:
-    """How many of the ascending thresholds each probability reaches (`>=`); one level more where it is not in 0..1."""
-    probability = probability.float().contiguous()
-    # in the prediction's own precision, so that a float32 0.35 reaches the threshold 0.35
-    reached = torch.bucketize(probability, thresholds.to(probability), right=True)
-    return torch.where((probability >= 0) & (probability <= 1), reached, len(thresholds) + 1)
+def levels(probability: Tensor, thresholds: int) -> Tensor:
+    """How many of the thresholds k / (n + 1), k = 1 to n, each probability reaches (`>=`), int32.
+
+    One level more where it is not in 0..1.
+    """
+    p, steps = probability.float(), thresholds + 1
+    # the product may round to the wrong side of a threshold; a float32 0.35 reaches the float32 threshold 7 / 20
+    level = (p * steps).floor()
+    level += (p >= (level + 1) / steps).float() - (p < level / steps).float()
+    return torch.where((p >= 0) & (p < 1), level, torch.where(p == 1, thresholds, steps)).int()
 
 
 def at_least(counts: Tensor) -> Tensor:

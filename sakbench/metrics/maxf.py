@@ -5,7 +5,7 @@ from torch import Tensor
 
 from sakbench.metrics.base import IGNORE, Metric, at_least, forbid_pixels, histogram, levels, require_pixels
 
-THRESHOLDS = torch.arange(1, 20, dtype=torch.float64) / 20
+THRESHOLDS = 19  # k / 20
 BETA_SQUARED = 0.3
 
 
@@ -15,8 +15,8 @@ def level_counts(prediction: Tensor, target: Tensor) -> Tensor:
     Rows: truth 0, truth 1, truth out of range; columns: 0 to 19 thresholds, and probabilities out of range.
     Pixels whose target is 255 are left out.
     """
-    columns = len(THRESHOLDS) + 2
-    truth = torch.where((target == 0) | (target == 1), target.long(), 2)
+    columns = THRESHOLDS + 2
+    truth = torch.where(target < 0, 2, target.clamp(max=2)).int()
     return histogram(truth * columns + levels(prediction, THRESHOLDS), target != IGNORE, (3, columns))
 
 
@@ -43,7 +43,7 @@ class MaxF(Metric):
     """Accumulates `level_counts` over foreground probabilities of any shape; computes `max_f` in percent."""
 
     def __init__(self) -> None:
-        super().__init__(torch.zeros(3, len(THRESHOLDS) + 2, dtype=torch.int64))
+        super().__init__(torch.zeros(3, THRESHOLDS + 2, dtype=torch.int64))
 
     def count(self, prediction: Tensor, target: Tensor) -> Tensor:
         """`level_counts` of a batch."""

@@ -11,7 +11,8 @@ def confusion(prediction: Tensor, target: Tensor, classes: int) -> Tensor:
 
     Pixels whose target is 255 are left out; labels that are no class fall into the last row and column.
     """
-    truth, guess = (torch.where((x >= 0) & (x < classes), x, classes) for x in (target.long(), prediction.long()))
+    # as int32 before they are multiplied: labels come as bytes
+    truth, guess = (torch.where(x < 0, classes, x.clamp(max=classes)).int() for x in (target, prediction))
     return histogram(truth * (classes + 1) + guess, target != IGNORE, (classes + 1, classes + 1))
 
 

@@ -129,7 +129,7 @@ def assign(rows, start, columns, costs, column_count, alone):
         total, last, last_row, last_cost = far, np.int32(-1), np.int32(-1), np.int64(0)  # the best end found
         while True:
             if base + alone < total:  # the path may end with this row staying alone, its column given up
-                total, last, last_row = base + alone, through, _FREE
+                total, last, last_row = base + alone, through, np.int32(_FREE)
             for k in range(start[row], start[row + 1]):
                 if base + costs[k] >= total:
                     break  # potentials only add to it
