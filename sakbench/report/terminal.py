@@ -155,7 +155,7 @@ def _caption(summary: Summary) -> str:
     )
     return (
         f"scale {summary.scale} · data {summary.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
-        f"{scale.about}{_other_metrics(summary)}\n{noise}{verdict}{_missing(summary)}"
+        f"{scale.about}{_other_metrics(summary)}{_protocol(summary)}\n{noise}{verdict}{_missing(summary)}"
     )
 
 
@@ -165,6 +165,11 @@ def _other_metrics(summary: Summary) -> str:
     return "".join(
         f"\nthe paper's {task} is {theirs}, ours {ours[task]}." for task, theirs in summary.other_metrics.items()
     )
+
+
+def _protocol(summary: Summary) -> str:
+    """How boundary was measured: its numbers differ with the protocol as with nothing else."""
+    return f"\nboundary: {summary.protocols['boundary']}." if summary.protocols.get("boundary") else ""
 
 
 def _missing(summary: Summary) -> str:

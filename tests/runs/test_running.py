@@ -13,7 +13,7 @@ import pytest
 
 from sakbench.errors import UserError
 from sakbench.experiments import tables
-from sakbench.experiments.rows import multi_task
+from sakbench.experiments.rows import multi_task, under
 from sakbench.experiments.run import only_writer, planned, select
 from sakbench.report.commands import run_and_print
 from sakbench.runs.jobs import Job, jobs
@@ -117,6 +117,27 @@ def test_the_number_of_processes_changes_no_number(tiny, tmp_path):
         run_and_print(experiment, tiny, 1, processes, store, "again", as_json=False)
         found.append(numbers(store))
     pd.testing.assert_series_equal(*found)
+
+
+def test_another_protocol_scores_again_and_trains_nothing(tiny, tmp_path):
+    store = tmp_path / "store.db"
+    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
+    run_and_print(experiment, tiny, 1, 2, store, "again", as_json=False)
+    other = under(experiment, "invpt")
+    work = [
+        job.work for job in planned(select(other, tiny, range(1)), open_store(store, write=False), tmp_path / "runs")
+    ]
+    assert [run.kind for run in work] == [
+        "score",
+        "score",
+    ]  # the single-task baseline of boundary, and the multi-task one
+    run_and_print(other, tiny, 1, 2, store, "again", as_json=False)
+    frame = open_store(store, write=False).frame().set_index(["table", "row", "task"])
+    first, second = frame.loc["table7"], frame.loc["table7-invpt"]
+    pd.testing.assert_series_equal(first["value"].drop("boundary", level=1), second["value"].drop("boundary", level=1))
+    protocols = [part.xs("boundary", level="task")["protocol"].unique() for part in (first, second)]
+    assert [len(each) for each in protocols] == [1, 1]
+    assert "NMS r 4, >=" in protocols[0][0] and "NMS r 1, >," in protocols[1][0]
 
 
 def test_every_table_runs(tiny, tmp_path):
