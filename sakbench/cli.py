@@ -126,7 +126,7 @@ def _score_commands(parser: argparse.ArgumentParser) -> None:
         default="exact",
         help="exact (default): the maximum matching; seism: imitates MATLAB's solver, which loses some pairs",
     )
-    boundary.add_argument("--seed", type=int, default=0, metavar="N", help="of mode seism's losses (default 0)")
+    boundary.add_argument("--seed", type=_whole, default=0, metavar="N", help="of mode seism's losses (default 0)")
     boundary.add_argument(
         "--protocol",
         default="paper",
@@ -153,8 +153,15 @@ def _score_commands(parser: argparse.ArgumentParser) -> None:
     for task, about in abouts.items():
         one = tasks.add_parser(task, help=about)
         if task in ("semseg", "parsing"):
+            classes = {"semseg": 21, "parsing": 7}[task]
+            how_many = f"2 to 254, background included (default {classes})"
+            one.add_argument("--classes", type=_positive, metavar="N", default=classes, help=how_many)
+        if task == "saliency":
             one.add_argument(
-                "--classes", type=_positive, metavar="N", default={"semseg": 21}.get(task), help="background included"
+                "--truth-as",
+                default="grey",
+                metavar="KIND",
+                help="grey (default): above 127; labels: 0, 1, 255 ignored",
             )
         if task == "depth":
             one.add_argument(
@@ -163,10 +170,15 @@ def _score_commands(parser: argparse.ArgumentParser) -> None:
         one.set_defaults(call=_score_dense, task=task)
     for one in tasks.choices.values():
         one.add_argument("--predictions", type=Path, required=True, metavar="DIR", help="one file per image")
-        one.add_argument(
-            "--truth", type=Path, required=True, metavar="DIR", help="files of the same names, or a folder per image"
-        )
+        several = ", or a folder per image with a file per annotator" if one is boundary else ""
+        one.add_argument("--truth", type=Path, required=True, metavar="DIR", help=f"files of the same names{several}")
         _json_option(one)
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -252,6 +264,7 @@ def _score_dense(options: argparse.Namespace) -> int:
         options.predictions,
         options.truth,
         classes=getattr(options, "classes", None),
+        saliency_as=getattr(options, "truth_as", "grey"),
         depth_unit=getattr(options, "depth_unit", 0.001),
         as_json=options.json,
     )

@@ -1,6 +1,6 @@
 """The paper's tables as data. A new table is one function and one entry of `EXPERIMENTS`."""
 
-from sakbench.errors import unknown
+from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task, under
 from sakbench.runs.scales import Scale
 from sakbench.tasks import protocols
@@ -89,8 +89,8 @@ EXPERIMENTS = {
 
 def exists(name: str) -> bool:
     """Whether there is an experiment of that name, under whichever protocol."""
-    table, _, protocol = name.partition("-")
-    return table in EXPERIMENTS and (not protocol or protocol in protocols.PROTOCOLS)
+    table, dash, protocol = name.partition("-")
+    return table in EXPERIMENTS and (not dash or protocol in protocols.PROTOCOLS)
 
 
 def get(name: str, protocol: str = "") -> Experiment:
@@ -99,6 +99,8 @@ def get(name: str, protocol: str = "") -> Experiment:
     Raises `UserError` if there is none.
     """
     name, _, suffix = name.partition("-")
+    if protocol and suffix and protocol != suffix:
+        raise UserError(f"{name}-{suffix} and protocol {protocol} contradict each other: name one of the two.")
     protocol = protocol or suffix or "paper"
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)

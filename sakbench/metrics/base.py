@@ -13,11 +13,15 @@ IGNORE = 255
 _PIECE = 2**18  # values of a map that a CPU takes at once: what its caches hold
 
 
+class NoValidPixel(UserError):
+    """Of an image this may be; of a whole data set it is a mistake."""
+
+
 class Metric(ABC):
     """Sums over pixels that `update` adds to, `merge` joins across processes and `compute` turns into the number.
 
-    The sums (int64 or float64) live where the predictions live, and `update` never waits for the device:
-    what is wrong with the pixels' values is therefore counted too, and told by `compute`.
+    The sums (int64 or float64) live where the predictions live, and `update` never waits for the device (but for odsF,
+    which is counted on the CPU): what is wrong with the pixels' values is therefore counted too, and told by `compute`.
     """
 
     def __init__(self, sums: Tensor):
@@ -90,9 +94,9 @@ def at_least(counts: Tensor) -> Tensor:
 
 
 def require_pixels(count: Tensor) -> None:
-    """Raise UserError where nothing was counted."""
+    """Raise NoValidPixel where nothing was counted."""
     if not count:
-        raise UserError(f"there is no valid pixel to evaluate: every target pixel is invalid or ignored ({IGNORE})")
+        raise NoValidPixel(f"there is no valid pixel to evaluate: every target pixel is invalid or ignored ({IGNORE})")
 
 
 def forbid_pixels(count: Tensor, what: str) -> None:

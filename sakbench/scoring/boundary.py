@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -39,12 +40,9 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.mode not in boundary.MODES:
-            raise unknown("mode of matching", self.mode, boundary.MODES)
+        boundary.check_settings(self.max_dist, self.mode, self.seed)
         if self.truth_as not in TRUTH_AS:
             raise unknown("kind of truth", self.truth_as, TRUTH_AS)
-        if not 0 <= self.max_dist < np.inf:
-            raise UserError(f"max_dist is a share of the image's diagonal, such as 0.0075, not {self.max_dist}.")
 
     def __str__(self) -> str:
         words = boundary.describe(self.max_dist, self.mode, self.nms_radius, strict=self.strict)
@@ -69,37 +67,35 @@ def score(
     for pair in found:
         require_sizes(pair)
     table = np.zeros((len(found), len(boundary.THRESHOLDS), 4), dtype=np.int64)
-    wrong: list[UserError] = []
-    with KeptCounts() as kept, ThreadPoolExecutor(workers) as pool:
-        waiting: dict[Future[NDArray[np.int64]], tuple[int, str]] = {}
-        done = 0
-        for place, pair in enumerate(found):
-            key = _key(pair, settings)
-            if (known := kept.get(key, table.shape[1:])) is not None:
-                table[place] = known
-                done += 1
-            else:
-                waiting[pool.submit(_count, pair, settings)] = place, key
-        progress(done, len(found))
+    wrong: dict[int, UserError] = {}
+    progress(0, len(found))
+    with KeptCounts(table.shape[1:]) as kept, ThreadPoolExecutor(workers) as pool:
+        places = {pool.submit(_known_or_counted, pair, settings, kept): i for i, pair in enumerate(found)}
         try:
-            for future in as_completed(waiting):
-                place, key = waiting.pop(future)
+            for done, future in enumerate(as_completed(places), start=1):
                 try:
-                    table[place] = future.result()
+                    table[places[future]] = future.result()
                 except UserError as error:
-                    wrong.append(error)
-                    continue
-                kept.put(key, table[place])
-                done += 1
+                    wrong[places[future]] = error
                 progress(done, len(found))
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)  # what is being counted is kept
             raise
     if wrong:
-        kept_ones = f" The other {done} images are scored and kept." if done else ""
-        more = f" ({len(wrong)} images are wrong)" if len(wrong) > 1 else ""
-        raise UserError(f"{wrong[0]}{more}{kept_ones}")
+        several = f" ({len(wrong)} images are wrong)" if len(wrong) > 1 else ""
+        right = len(found) - len(wrong)
+        kept_ones = f" The other {right} images are scored and kept." if right else ""
+        raise UserError(f"{wrong[min(wrong)]}{several}{kept_ones}")
     return found, table, alone
+
+
+def _known_or_counted(pair: Pair, settings: Settings, kept: KeptCounts) -> NDArray[np.int64]:
+    key = _key(pair, settings)
+    counts = kept.get(key)
+    if counts is None:
+        counts = _count(pair, settings)
+        kept.put(key, counts)
+    return counts
 
 
 def _count(pair: Pair, settings: Settings) -> NDArray[np.int64]:
@@ -111,7 +107,7 @@ def _count(pair: Pair, settings: Settings) -> NDArray[np.int64]:
         truths,
         settings.max_dist,
         mode=settings.mode,
-        seed=settings.seed + zlib.crc32(pair.name.encode()),  # the image's own, whatever the order
+        seed=settings.seed + _own_seed(pair),
         strict=settings.strict,
     )
     return np.stack(counted, axis=-1)
@@ -121,17 +117,27 @@ def _truth(path: Path, truth_as: TruthAs) -> NDArray[np.bool_]:
     stored = read(path, LABELS)
     if truth_as == "labels":
         return boundary.label_edges(stored)
-    values = np.unique(stored)
-    if len(values) > 2:
+    values = np.unique(stored).tolist()
+    if not {0, 1}.issuperset(values) and not {0, 255}.issuperset(values):
+        some = ", ".join(map(str, values[:4])) + (", ..." if len(values) > 4 else "")
         raise UserError(
-            f"the truth {path} holds {len(values)} different values, a boundary map has two: "
+            f"the truth {path} holds the values {some}; a boundary map holds 0 and 255, or 0 and 1: "
             "if it is a label map, say --truth-as labels."
         )
     return stored > 0
 
 
+def _own_seed(pair: Pair) -> int:
+    """A number of the image's own, whatever the order of the images."""
+    return zlib.crc32(os.fsencode(pair.name))
+
+
 def _key(pair: Pair, settings: Settings) -> str:
-    digest = hashlib.sha256(json.dumps([_VERSION, pair.name, asdict(settings)], sort_keys=True).encode())
+    matters = asdict(settings)
+    seed = matters.pop("seed") + _own_seed(pair)
+    if settings.mode == "exact":
+        seed = 0  # which draws nothing
+    digest = hashlib.sha256(json.dumps([_VERSION, seed, matters], sort_keys=True).encode())
     for path in (pair.prediction, *pair.truths):
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -35,6 +35,8 @@ def pairs(predictions: Path, truth: Path, suffixes: Sequence[str] = (".png",)) -
         path.stem: (path,) for path in _files(truth, "truth", suffixes, may_be_empty=True).values()
     }
     for folder in sorted(path for path in truth.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if folder.name in truths:
+            raise _ambiguous(truth, truths[folder.name][0], folder)
         truths[folder.name] = tuple(_files(folder, "truth", suffixes).values())
     if not truths:
         raise UserError(f"the truth folder {truth} holds no {' or '.join(suffixes)} file.")
@@ -59,6 +61,8 @@ def _pixels(path: Path, modes: Sequence[str]) -> NDArray[np.integer]:
     with _open(path) as image:
         if image.mode not in modes:
             raise UserError(f"{path} is an image of mode {image.mode}: {_KINDS[modes[0]]} is due.")
+        if image.mode == "L" and (bits := _bits(path)) < 8:
+            raise UserError(f"{path} has {bits} bits per pixel, which readers spread over 0 to 255: save it with 8.")
         try:
             return np.array(image)
         except (OSError, SyntaxError, ValueError) as error:
@@ -83,11 +87,22 @@ def require_sizes(pair: Pair) -> None:
             )
 
 
+def _bits(path: Path) -> int:
+    """The bit depth that a PNG's head names; 8 for other files."""
+    with path.open("rb") as file:
+        head = file.read(25)
+    return head[24] if head.startswith(b"\x89PNG") and len(head) == 25 else 8
+
+
 def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read ({error}).") from error
+
+
+def _ambiguous(folder: Path, one: Path, other: Path) -> UserError:
+    return UserError(f"{folder} holds both {one.name} and {other.name}: which one is {one.stem}?")
 
 
 def _files(folder: Path, what: str, suffixes: Sequence[str], *, may_be_empty: bool = False) -> dict[str, Path]:
@@ -97,9 +112,9 @@ def _files(folder: Path, what: str, suffixes: Sequence[str], *, may_be_empty: bo
         raise UserError(f"the {what} folder {folder} cannot be read ({error.strerror}).") from error
     found: dict[str, Path] = {}
     for path in entries:
-        if path.is_file() and path.suffix.lower() in suffixes:
+        if path.suffix.lower() in suffixes and not path.is_dir():
             if path.stem in found:
-                raise UserError(f"{folder} holds {found[path.stem].name} and {path.name}: which one is {path.stem}?")
+                raise _ambiguous(folder, found[path.stem], path)
             found[path.stem] = path
     if not found and not may_be_empty:
         raise UserError(f"the {what} folder {folder} holds no {' or '.join(suffixes)} file.")

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 from skimage.morphology import thin as other_thin
 
 from sakbench.errors import UserError
-from sakbench.metrics import boundary
+from sakbench.metrics import OdsF, boundary
 
 
 @settings(max_examples=100, deadline=None)
@@ -76,8 +77,10 @@ def test_nothing_and_everything(mode, shape):
     line = boundary.thin(np.ones(shape, dtype=bool))
     assert [c.tolist()[0] for c in boundary.counts(nothing, line[None], 0.1, mode=mode)] == [0, line.sum(), 0, 0]
     assert [c.tolist()[0] for c in boundary.counts(everything, line[None] & False, 0.1, mode=mode)][:3] == [0, 0, 0]
-    full = boundary.counts(everything, np.ones((1, *shape), dtype=bool), 0.0)
-    assert {tuple(c) for c in np.stack(full, axis=-1)} == {(line.sum(),) * 4}
+    full = boundary.counts(everything, np.ones((1, *shape), dtype=bool), 0.0, mode=mode)
+    assert {(s, p) for _, s, _, p in np.stack(full, axis=-1)} == {(line.sum(),) * 2}
+    if mode == "exact":
+        assert {(r, p) for r, _, p, _ in np.stack(full, axis=-1)} == {(line.sum(),) * 2}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,8 @@ def test_suppression_turns_with_the_map(turn):
 def test_a_larger_radius_suppresses_more():
     two = np.zeros((40, 40), dtype=np.uint8)
     two[:, 18], two[:, 21] = 250, 120
-    assert boundary.nms(two, radius=1)[20, 21] > 0 == boundary.nms(two, radius=4)[20, 21]
+    assert boundary.nms(two, radius=1)[20, 21] > 0
+    assert boundary.nms(two, radius=4)[20, 21] == 0
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (9, 1), (1, 1), (2, 3)])
@@ -140,6 +144,26 @@ def test_suppression_refuses_floats_and_no_radius():
         boundary.nms(np.zeros((5, 5)))
     with pytest.raises(UserError, match="radius"):
         boundary.nms(np.zeros((5, 5), np.uint8), radius=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"nms_radius": 1, "strict": True}, {"nms_radius": 0, "mode": "seism"}])
+def test_the_metric_is_the_functions(options):
+    maps, truths = [blobs(seed) for seed in (0, 1)], [blobs(seed) > 200 for seed in (2, 3)]
+    metric = OdsF(0.03, **options)
+    metric.update(torch.tensor(np.stack(maps)).float() / 255, torch.tensor(np.stack(truths)).byte())
+    radius = options.pop("nms_radius", 4)
+    counted = [
+        np.stack(boundary.counts(boundary.nms(m, radius) if radius else m, t[None], 0.03, **options), axis=-1)
+        for m, t in zip(maps, truths, strict=True)
+    ]
+    assert metric.compute() == pytest.approx(100 * boundary.summarize(counted).ods)
+
+
+def test_the_metric_refuses_settings_at_once():
+    with pytest.raises(UserError, match="did you mean exact"):
+        OdsF(0.01, "exat")
+    with pytest.raises(UserError, match="share"):
+        OdsF(2.0)
 
 
 def test_a_summary_by_hand():

@@ -89,15 +89,16 @@ def test_empty_and_full_maps(mode, shape):
     full, empty = np.ones(shape, dtype=bool), np.zeros(shape, dtype=bool)
     assert match_count(empty, empty, 0.1, mode) == match_count(full, empty, 0.1, mode) == 0
     assert match_count(empty, full, 0.1, mode) == 0
-    assert match_count(full, full, 0.0) == full.size
+    lost = 0 if mode == "exact" else full.size  # so small a map may find no outlier for anything
+    assert full.size - lost <= match_count(full, full, 0.0, mode) <= full.size
 
 
 def test_seism_loses_few_pairs_and_repeats_itself():
     random = np.random.default_rng(0)
-    prediction, truth = random.random((2, 90, 120)) < 0.12
+    prediction, truth = random.random((2, 120, 160)) < 0.2
     most = match_count(prediction, truth, 0.01)
     found = [match_count(prediction, truth, 0.01, "seism", seed=seed) for seed in range(8)]
-    assert all(0.99 * most <= count <= most for count in found)
+    assert all(0.997 * most <= count <= most for count in found)  # MATLAB loses about one pair in 2,000
     assert min(found) < most and len(set(found)) > 1
     assert found[3] == match_count(prediction, truth, 0.01, "seism", seed=3)
 

@@ -16,7 +16,7 @@ NumPy arrays of one image go in. A line, and the same line one pixel lower in th
 `sakbench score boundary`.
 """
 
-from sakbench.metrics.boundary.counting import MODES, THRESHOLDS, Mode, counts, match_count
+from sakbench.metrics.boundary.counting import MODES, THRESHOLDS, Mode, check_settings, counts, match_count
 from sakbench.metrics.boundary.metric import OdsF, describe
 from sakbench.metrics.boundary.summary import Summary, f_measure, precision_recall, summarize
 from sakbench.metrics.boundary.suppression import nms
@@ -29,6 +29,7 @@ __all__ = [
     "Mode",
     "OdsF",
     "Summary",
+    "check_settings",
     "counts",
     "describe",
     "f_measure",

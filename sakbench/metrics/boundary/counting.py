@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -30,7 +31,8 @@ def match_count(prediction: BoolMap, truth: BoolMap, max_dist: float, mode: Mode
     """
     require_map("prediction", prediction, np.bool_)
     require_map("truth", truth, np.bool_)
-    _check(prediction.shape, truth.shape, max_dist, mode)
+    check_settings(max_dist, mode, seed)
+    _check_sizes(prediction.shape, truth.shape)
     rows = np.flatnonzero(prediction).astype(np.int32)
     pairs = neighbours(rows, truth, tolerance(truth.shape, max_dist))
     everything = np.arange(len(rows), dtype=np.int32)
@@ -55,11 +57,12 @@ def counts(
     thinned and matched with each annotator's thinned boundary. sumP are the pixels predicted, cntP those matched with
     any annotator's; sumR and cntR are the true pixels and the matched ones, added up over annotators.
 
-    Raises UserError for other types, for sizes that differ, for an unknown mode and for `max_dist` below 0.
+    Raises UserError for other types, for sizes that differ, for an unknown mode and for a `max_dist` that is no share.
     """
     require_map("prediction", prediction, np.uint8)
     require_map("truths", truths, np.bool_, dimensions=3)
-    _check(prediction.shape, truths.shape[1:], max_dist, mode)
+    check_settings(max_dist, mode, seed)
+    _check_sizes(prediction.shape, truths.shape[1:])
     # Falling thresholds: what is predicted mostly grows, so that a matching is a good start for the next one.
     levels, where = np.unique(-_levels(thresholds, strict=strict), return_inverse=True)
     pixels, start = thin_levels(prediction, -levels)
@@ -79,19 +82,25 @@ def counts(
 
 def _levels(thresholds: Sequence[float] | NDArray[np.float64], *, strict: bool) -> NDArray[np.int64]:
     """The least byte that reaches each threshold; 256 where none does."""
-    values = np.asarray(thresholds, dtype=np.float64)
-    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+    values = np.asarray(thresholds)
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "fiu" or not np.isfinite(values).all():
         raise UserError(f"thresholds are a list of finite numbers, not {thresholds!r}.")
     return np.searchsorted(np.arange(256) / 255, values, side="right" if strict else "left")
 
 
-def _check(shape: tuple[int, ...], truth: tuple[int, ...], max_dist: float, mode: str) -> None:
+def check_settings(max_dist: float, mode: str, seed: int = 0) -> None:
+    """Raise UserError unless `max_dist` is from 0 to 1, the mode is known and the seed a whole number from 0."""
+    if not isinstance(max_dist, Real) or not 0 <= max_dist <= 1:
+        raise UserError(f"max_dist is a share of the image's diagonal, such as 0.0075, not {max_dist!r}.")
+    if mode not in MODES:
+        raise unknown("mode of matching", str(mode), MODES)
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UserError(f"a seed is a whole number from 0, not {seed!r}.")
+
+
+def _check_sizes(shape: tuple[int, ...], truth: tuple[int, ...]) -> None:
     if shape != truth:
         raise UserError(f"a prediction of {shape[0]}x{shape[1]} pixels does not fit a truth of {truth[0]}x{truth[1]}.")
-    if not 0 <= max_dist < np.inf:
-        raise UserError(f"max_dist is a share of the image's diagonal, such as 0.0075, not {max_dist}.")
-    if mode not in MODES:
-        raise unknown("mode of matching", mode, MODES)
 
 
 def _match(lists: list[NDArray[np.int32]], pairs: list[Neighbours], mode: str, seed: int) -> tuple[Counts, Counts]:
@@ -112,7 +121,7 @@ def _match(lists: list[NDArray[np.int32]], pairs: list[Neighbours], mode: str, s
             if mode == "exact":
                 found = _nearest(rows, each)
             else:
-                found = _lossy(rows, each, seed=seed + i * len(pairs) + annotator)
+                found = _lossy(rows, each, seed=(seed, i, annotator))
             recalled[i] += len(found)
             matched[found] = True
         right[i] = np.count_nonzero(matched)
@@ -127,7 +136,7 @@ def _nearest(rows: NDArray[np.int32], pairs: Neighbours) -> NDArray[np.int32]:
     return rows[mate[rows] >= 0]
 
 
-def _lossy(rows: NDArray[np.int32], pairs: Neighbours, seed: int) -> NDArray[np.int32]:
+def _lossy(rows: NDArray[np.int32], pairs: Neighbours, seed: tuple[int, ...]) -> NDArray[np.int32]:
     """The same among random outliers: see `outliers`."""
     linked = rows[pairs.start[rows] < pairs.start[rows + 1]]
     outlier_cost = 100 * (int(pairs.costs.max(initial=0)) + 1)

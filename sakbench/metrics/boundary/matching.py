@@ -1,12 +1,13 @@
 """One-to-one matching of predicted and true pixels: with most pairs, and with least cost."""
 
 import numpy as np
-from numba import njit
+
+from sakbench.metrics.boundary.compiled import compiled
 
 _FREE = -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def most_pairs(rows, row_start, start, columns, column_count):
     """Number of pairs of a maximum matching, for each list of predicted pixels `rows[row_start[i]:row_start[i + 1]]`.
 
@@ -31,7 +32,7 @@ def most_pairs(rows, row_start, start, columns, column_count):
     return pairs
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def augment(rows, start, columns, mate, mate_of):
     """Turn a matching into one of maximum cardinality, in place.
 
@@ -69,7 +70,7 @@ def augment(rows, start, columns, mate, mate_of):
         turn += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _search(root, start, columns, mate, mate_of, lookahead, visited, turn, path, step):
     """Whether an augmenting path begins at the row `root`; if so, the matching is flipped along it."""
     depth = 0
@@ -103,7 +104,7 @@ def _search(root, start, columns, mate, mate_of, lookahead, visited, turn, path,
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def assign(rows, start, columns, costs, column_count, alone):
     """The assignment of least total cost, as each row's column or -1 (int32, per row of `start`).
 
@@ -179,7 +180,7 @@ def assign(rows, start, columns, costs, column_count, alone):
     return mate
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _push(keys, items, size, key, item):
     place = size
     while place > 0:
@@ -194,7 +195,7 @@ def _push(keys, items, size, key, item):
     return size + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pop(keys, items, size):
     size -= 1
     key, item = keys[size], items[size]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sakbench.metrics.base import IGNORE, Metric, forbid_pixels, require_pixels
-from sakbench.metrics.boundary.counting import THRESHOLDS, Mode, counts
+from sakbench.metrics.boundary.counting import THRESHOLDS, Mode, check_settings, counts
 from sakbench.metrics.boundary.summary import summarize
 from sakbench.metrics.boundary.suppression import nms
 
@@ -27,6 +27,7 @@ class OdsF(Metric):
     def __init__(
         self, max_dist: float = 0.0075, mode: Mode = "exact", *, nms_radius: int = 4, strict: bool = False
     ) -> None:
+        check_settings(max_dist, mode)
         # a row per threshold: cntR, sumR, cntP, sumP; then valid pixels, targets and predictions out of range
         super().__init__(torch.zeros(len(THRESHOLDS) + 1, 4, dtype=torch.int64))
         self.max_dist = max_dist

@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from sakbench.errors import UserError
+from sakbench.metrics.boundary.compiled import compiled
 
 Indices = NDArray[np.int32]
 
 DISTANCE_UNITS = 100  # distances become whole numbers of hundredths of a pixel
+MOST_PAIRS = 2**28  # 2 GB of them
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,18 @@ def tolerance(shape: tuple[int, int], max_dist: float) -> float:
 
 def neighbours(predicted: Indices, truth: NDArray[np.bool_], radius: float) -> Neighbours:
     """The pairs at most `radius` pixels apart of `predicted`, flat indices into the map, and the ones of `truth`."""
-    dy, dx, costs = _disc(radius)
-    start, columns, cost = _list_pairs(predicted, _numbered(truth), dy, dx, costs)
+    # nothing lies farther away than the map is long
+    dy, dx, costs = _disc(min(radius, float(max(truth.shape))))
+    numbers = _numbered(truth)
+    found = _count_pairs(predicted, numbers, dy, dx)
+    total = int(found.sum())
+    if total > MOST_PAIRS:
+        raise UserError(
+            f"{total} pairs of predicted and true pixels lie within {radius:.1f} pixels, which is too many to match: "
+            "max_dist is a share of the image's diagonal, 0.0075 for PASCAL-Context."
+        )
+    start = np.concatenate([[0], np.cumsum(found)]).astype(np.int32)
+    columns, cost = _list_pairs(predicted, numbers, dy, dx, costs, start)
     return Neighbours(start, columns, cost, int(np.count_nonzero(truth)))
 
 
@@ -56,23 +69,31 @@ def _numbered(truth: NDArray[np.bool_]) -> Indices:
     return numbers
 
 
-@njit(cache=True, nogil=True)
-def _list_pairs(predicted, numbers, dy, dx, costs):
+@compiled
+def _count_pairs(predicted, numbers, dy, dx):
     height, width = numbers.shape
-    start = np.zeros(len(predicted) + 1, dtype=np.int32)
-    for listing in range(2):  # counts first, then fills what it counted
-        if listing:
-            columns = np.empty(start[-1], dtype=np.int32)
-            cost = np.empty(start[-1], dtype=np.int32)
-        place = 0
-        for i in range(len(predicted)):
-            row, column = predicted[i] // width, predicted[i] % width
-            for k in range(len(dy)):
-                y, x = row + dy[k], column + dx[k]
-                if 0 <= y < height and 0 <= x < width and numbers[y, x] >= 0:
-                    if listing:
-                        columns[place] = numbers[y, x]
-                        cost[place] = costs[k]
-                    place += 1
-            start[i + 1] = place
-    return start, columns, cost
+    found = np.zeros(len(predicted), dtype=np.int64)
+    for i in range(len(predicted)):
+        row, column = predicted[i] // width, predicted[i] % width
+        for k in range(len(dy)):
+            y, x = row + dy[k], column + dx[k]
+            if 0 <= y < height and 0 <= x < width and numbers[y, x] >= 0:
+                found[i] += 1
+    return found
+
+
+@compiled
+def _list_pairs(predicted, numbers, dy, dx, costs, start):
+    height, width = numbers.shape
+    columns = np.empty(start[-1], dtype=np.int32)
+    cost = np.empty(start[-1], dtype=np.int32)
+    for i in range(len(predicted)):
+        place = start[i]
+        row, column = predicted[i] // width, predicted[i] % width
+        for k in range(len(dy)):
+            y, x = row + dy[k], column + dx[k]
+            if 0 <= y < height and 0 <= x < width and numbers[y, x] >= 0:
+                columns[place] = numbers[y, x]
+                cost[place] = costs[k]
+                place += 1
+    return columns, cost

@@ -1,12 +1,13 @@
 """Mode `seism`: a matching with the random outlier edges that make MATLAB's solver lose a pair now and then."""
 
 import numpy as np
-from numba import njit
+
+from sakbench.metrics.boundary.compiled import compiled
 
 OUTLIERS = 6  # edges that a pixel has to randomly drawn outliers
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def with_outliers(rows, start, columns, costs, true_pixels, outlier_cost, random):
     """The graph of real pairs and outlier edges, as compressed rows: start, columns, costs, number of true pixels.
 
@@ -70,7 +71,7 @@ def with_outliers(rows, start, columns, costs, true_pixels, outlier_cost, random
     return new_start, new_columns, new_costs, n_true
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw(random, n, out):
     """Fill `out` with different whole numbers below `n`."""
     for k in range(len(out)):

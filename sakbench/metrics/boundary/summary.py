@@ -26,16 +26,25 @@ class Summary(NamedTuple):
 def summarize(counts: ArrayLike, thresholds: ArrayLike | None = None) -> Summary:
     """ODS, threshold, precision, recall, OIS, AP of `counts` (images, thresholds, 4): cntR, sumR, cntP, sumP.
 
-    Counts are added up over the images before anything is divided; ODS is the plain maximum over the thresholds,
-    without interpolation; AP interpolates the precision at recall 0, 0.01, ..., 1. Thresholds are k / (n + 1) if none
-    are given. Raises UserError where the shape is another, where there is no image and where counts are negative or
-    more pixels are matched than there are.
+    `np.stack(boundary.counts(...), axis=-1)` is an image's part. Counts are added up over the images before anything is
+    divided; ODS is the plain maximum over the thresholds, without interpolation; AP interpolates the precision at
+    recall 0, 0.01, ..., 1, and is 0 where the curve is a single point, as that of a map of 0 and 255. Thresholds are
+    k / (n + 1) if none are given. Raises UserError where the shape is another, where there is no image and where counts
+    are negative or more pixels are matched than there are.
     """
     table = np.asarray(counts)
     if table.ndim != 3 or table.shape[2] != 4 or 0 in table.shape:
-        raise UserError(f"counts have the shape (images, thresholds, 4) and at least one image, not {table.shape}.")
-    if (table < 0).any() or (table[..., 0] > table[..., 1]).any() or (table[..., 2] > table[..., 3]).any():
-        raise UserError("counts are cntR <= sumR and cntP <= sumP, none of them negative.")
+        raise UserError(
+            f"counts have the shape (images, thresholds, 4) and at least one image, not {table.shape}: "
+            "np.stack(counts(...), axis=-1) makes an image's part."
+        )
+    if (
+        not np.isfinite(table).all()
+        or (table < 0).any()
+        or (table[..., 0] > table[..., 1]).any()
+        or (table[..., 2] > table[..., 3]).any()
+    ):
+        raise UserError("counts are whole numbers, cntR <= sumR and cntP <= sumP, none of them negative.")
     steps = np.arange(1, table.shape[1] + 1) / (table.shape[1] + 1) if thresholds is None else np.asarray(thresholds)
     if steps.shape != (table.shape[1],):
         raise UserError(f"{steps.size} thresholds do not fit the counts of {table.shape[1]}.")
@@ -72,7 +81,7 @@ def f_measure(precision: ArrayLike, recall: ArrayLike) -> NDArray[np.float64]:
 
 
 def _average_precision(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> float:
-    """Mean of the precision at recall 0, 0.01, ..., 1 (100 steps count 1); beyond the curve's ends it is 0."""
+    """Sum of the precision at recall 0, 0.01, ..., 1, over 100, as published AP has it; 0 beyond the curve's ends."""
     reached, first = np.unique(recall, return_index=True)
     if len(reached) < 2:
         return 0.0

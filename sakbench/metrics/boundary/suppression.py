@@ -1,12 +1,14 @@
 """Non-maximum suppression of a boundary map, as structured edge detection does it."""
 
+from numbers import Integral
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
 from sakbench.errors import UserError
 from sakbench.metrics.boundary.arrays import ByteMap, require_map
+from sakbench.metrics.boundary.compiled import compiled
 
 MULTIPLIER = 1.01  # a pixel survives a neighbour that is at most this much higher
 MARGIN = 5  # pixels along the image's border whose values fade to zero
@@ -17,12 +19,15 @@ def nms(prediction: ByteMap, radius: int = 4) -> ByteMap:
 
     `prediction / 255` in float32 is smoothed a little (triangle filter of radius 1); a pixel stays where nothing within
     `radius` pixels along the normal is higher. The normal's direction comes from second derivatives of the map smoothed
-    with radius 4 (P. Dollár and C. L. Zitnick, Fast edge detection using structured forests, 2015). SEISM's radius is
-    4; 1 is another that published numbers use. Raises UserError for another type than uint8 and a radius below 1.
+    with radius 4 (P. Dollár and C. L. Zitnick, Fast edge detection using structured forests, 2015). As defined, a ridge
+    exactly along x, which has no mixed derivative, gets the angle 0 and stays whole; predictions are never so regular.
+    SEISM's radius is 4; 1 is another that published numbers use.
+
+    Raises UserError for another type than uint8 and a radius below 1.
     """
     require_map("prediction", prediction, np.uint8)
-    if radius < 1:
-        raise UserError(f"the radius of non-maximum suppression is a number of pixels from 1, not {radius}.")
+    if not isinstance(radius, Integral) or radius < 1:
+        raise UserError(f"the radius of non-maximum suppression is a number of pixels from 1, not {radius!r}.")
     strength = _triangle(prediction.astype(np.float32) / np.float32(255), 1)
     kept = _ridges(strength, *_normal(strength), radius)
     return np.floor(kept * np.float32(255) + np.float32(0.5)).astype(np.uint8)  # halves go up, as in MATLAB
@@ -40,8 +45,6 @@ def _normal(strength: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray
     smooth = _triangle(strength, 4)
     dx, dy = _slope(smooth, axis=1), _slope(smooth, axis=0)
     dxx, dxy, dyy = _slope(dx, axis=1), _slope(dy, axis=1), _slope(dy, axis=0)
-    # As defined, a ridge that runs exactly along x (no mixed derivative at all) gets the angle 0 and is not suppressed;
-    # predictions are never so regular.
     with np.errstate(divide="ignore", invalid="ignore"):
         slant = np.nan_to_num(dyy * np.sign(-dxy) / (dxx + np.float32(1e-5)), nan=0.0, posinf=np.inf, neginf=-np.inf)
     angle = np.mod(np.arctan(slant), np.float32(np.pi))
@@ -53,7 +56,7 @@ def _slope(image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     return np.gradient(image, axis=axis) if image.shape[axis] > 1 else np.zeros_like(image)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _ridges(strength, cosine, sine, radius):
     height, width = strength.shape
     kept = np.zeros_like(strength)
@@ -81,7 +84,7 @@ def _ridges(strength, cosine, sine, radius):
     return kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _at(image, x, y):
     """The image at a point between pixels, bilinear; outside, the nearest point inside."""
     height, width = image.shape

@@ -1,9 +1,9 @@
 """Thinning of binary maps to lines one pixel wide: Guo and Hall's two-pass algorithm, until nothing changes."""
 
 import numpy as np
-from numba import njit
 
 from sakbench.metrics.boundary.arrays import BoolMap, require_map
+from sakbench.metrics.boundary.compiled import compiled
 
 
 def thin(mask: BoolMap) -> BoolMap:
@@ -43,7 +43,7 @@ def _removable() -> np.ndarray:
 _REMOVABLE = _removable()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def thin_levels(prediction, levels):
     """What is left of `prediction >= level` after thinning, for each of the levels.
 
@@ -83,7 +83,7 @@ def thin_levels(prediction, levels):
     return together, start
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _thin(flat, width, pixels, queued, candidates, gone):
     """Thin `flat`, a map with a border of zeros, in place; `pixels` are the indices of its ones.
 
