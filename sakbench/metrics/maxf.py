@@ -16,7 +16,8 @@ def level_counts(prediction: Tensor, target: Tensor) -> Tensor:
     Pixels whose target is 255 are left out.
     """
     columns = THRESHOLDS + 2
-    truth = torch.where(target < 0, 2, target.clamp(max=2)).int()
+    truth = target.clamp(max=2).int()
+    truth = torch.where(target < 0, 2, truth) if target.dtype.is_signed else truth
     return histogram(truth * columns + levels(prediction, THRESHOLDS), target != IGNORE, (3, columns))
 
 
