@@ -1,7 +1,8 @@
 """How fast the metrics are, as ratios against a named reference in the same run.
 
-`boundary`: odsF, 99 thresholds, against the C++ matching of the BSDS benchmark (`pip install -e '.[benchmarks]'`), or, where
-that is not installed, against SciPy's assignment; per image size, with one worker and two, and how the time grows.
+`boundary`: odsF, 99 thresholds, against the C++ matching of the BSDS benchmark (`pip install -e '.[benchmarks]'`), or,
+where that is not installed, against SciPy's assignment; per image size, with one worker and two, and how the time
+grows.
 `others`: mIoU, maxF, mErr and RMSE against straightforward loops over classes, thresholds and images.
 Times are medians; maps are random scenes of overlapping discs, drawn from fixed seeds.
 """
