@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _json_option(verify)
     verify.set_defaults(call=_verify)
 
-    pretrain = commands.add_parser("pretrain", help="train mini's teachers anew (about two hours of one core)")
+    pretrain = commands.add_parser("pretrain", help="train mini's teachers anew (about three hours of one core)")
     pretrain.add_argument("names", nargs="*", metavar="BACKBONE", help="which (default: all), e.g. mini_vit_b.clip")
     pretrain.add_argument(
         "--output",
