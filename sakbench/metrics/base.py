@@ -76,25 +76,6 @@ def histogram(cells: Tensor, counted: Tensor, shape: tuple[int, ...]) -> Tensor:
     return table.index_add_(0, places, table.new_ones(()).expand_as(places))[:size].reshape(shape)
 
 
-def levels(probability: Tensor, thresholds: int) -> Tensor:
-    """How many of the thresholds k / (n + 1), k = 1 to n, each probability reaches (`>=`), int32.
-
-    One level more where it is not in 0..1; at most 126 thresholds.
-    """
-    p, steps = probability.float(), thresholds + 1
-    # the product may round to the wrong side of a threshold; a float32 0.35 reaches the float32 threshold 7 / 20
-    floor = (p * steps).floor_()
-    level = floor.to(torch.int8)  # bytes, since memory is what takes the time
-    level += (p >= (floor + 1).div_(steps)).view(torch.int8)
-    level -= (p < floor / steps).view(torch.int8)
-    return torch.where((p >= 0) & (p <= 1), level.clamp_(max=thresholds), steps).int()
-
-
-def at_least(counts: Tensor) -> Tensor:
-    """Counts per level (..., T + 1) turned into counts of what reaches each of the T thresholds (..., T)."""
-    return counts.flip(-1).cumsum(-1).flip(-1)[..., 1:]
-
-
 def require_pixels(count: Tensor) -> None:
     """Raise NoValidPixel where nothing was counted."""
     if not count:

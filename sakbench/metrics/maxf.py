@@ -3,10 +3,29 @@
 import torch
 from torch import Tensor
 
-from sakbench.metrics.base import IGNORE, Metric, at_least, forbid_pixels, histogram, levels, require_pixels
+from sakbench.metrics.base import IGNORE, Metric, forbid_pixels, histogram, require_pixels
 
 THRESHOLDS = 19  # k / 20
 BETA_SQUARED = 0.3
+
+
+def _levels(probability: Tensor, thresholds: int) -> Tensor:
+    """How many of the thresholds k / (n + 1), k = 1 to n, each probability reaches (`>=`), int32.
+
+    One level more where it is not in 0..1; at most 126 thresholds.
+    """
+    p, steps = probability.float(), thresholds + 1
+    # the product may round to the wrong side of a threshold; a float32 0.35 reaches the float32 threshold 7 / 20
+    floor = (p * steps).floor_()
+    level = floor.to(torch.int8)  # bytes, since memory is what takes the time
+    level += (p >= (floor + 1).div_(steps)).view(torch.int8)
+    level -= (p < floor / steps).view(torch.int8)
+    return torch.where((p >= 0) & (p <= 1), level.clamp_(max=thresholds), steps).int()
+
+
+def _at_least(counts: Tensor) -> Tensor:
+    """Counts per level (..., T + 1) turned into counts of what reaches each of the T thresholds (..., T)."""
+    return counts.flip(-1).cumsum(-1).flip(-1)[..., 1:]
 
 
 def level_counts(prediction: Tensor, target: Tensor) -> Tensor:
@@ -18,7 +37,7 @@ def level_counts(prediction: Tensor, target: Tensor) -> Tensor:
     columns = THRESHOLDS + 2
     truth = target.clamp(max=2).int()
     truth = torch.where(target < 0, 2, truth) if target.dtype.is_signed else truth
-    return histogram(truth * columns + levels(prediction, THRESHOLDS), target != IGNORE, (3, columns))
+    return histogram(truth * columns + _levels(prediction, THRESHOLDS), target != IGNORE, (3, columns))
 
 
 def max_f(counts: Tensor) -> float:
@@ -34,7 +53,7 @@ def max_f(counts: Tensor) -> float:
     forbid_pixels(counts[:, -1].sum(), "their saliency prediction is not a probability from 0 to 1")
     require_pixels(counts.sum())
     background, salient = counts[:2, :-1].double()
-    hits, false_alarms = at_least(salient), at_least(background)
+    hits, false_alarms = _at_least(salient), _at_least(background)
     # (1 + b) P R / (b P + R) with P = hits / predicted and R = hits / salient
     f = (1 + BETA_SQUARED) * hits / (BETA_SQUARED * salient.sum() + hits + false_alarms).clamp(min=BETA_SQUARED)
     return 100 * f.max().item()

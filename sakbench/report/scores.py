@@ -1,6 +1,5 @@
 """What `sakbench score` prints: the numbers of saved predictions and the protocol that they were counted under."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from sakbench.errors import UserError
 from sakbench.metrics import boundary as metric
 from sakbench.plots.figures import precision_recall
 from sakbench.report.commands import console, print_json
+from sakbench.runs.executor import cores
 from sakbench.scoring import boundary, dense
 from sakbench.tasks import info, protocols
 
@@ -39,7 +39,7 @@ def score_boundary(
     settings = replace(settings, nms_radius=chosen.nms_radius, strict=chosen.strict)
     out = console(stderr=as_json)
     with _bar(out, "boundary") as progress, _stopping(out):
-        found, counts, alone = boundary.score(predictions, truth, settings, workers=jobs or _cores(), progress=progress)
+        found, counts, alone = boundary.score(predictions, truth, settings, workers=jobs or cores(), progress=progress)
     summary = metric.summarize(counts)
     if as_json:
         about = {"images": len(found), "without_truth": alone, "settings": asdict(settings), "protocol": str(settings)}
@@ -92,10 +92,6 @@ def _stopping(out: Console) -> Iterator[None]:
     except KeyboardInterrupt:
         out.print("\nstopped; the images that were scored are kept, and the same command goes on with the others.")
         raise
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

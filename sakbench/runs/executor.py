@@ -45,10 +45,14 @@ class _Running:
     pipe: Connection
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_processes() -> int:
-    """One process per core that this one may use, as far as the free memory goes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(psutil.virtual_memory().available / _MEMORY_OF_A_JOB)))
+    """One process per core, as far as the free memory goes."""
+    return max(1, min(cores(), int(psutil.virtual_memory().available / _MEMORY_OF_A_JOB)))
 
 
 class LocalExecutor:

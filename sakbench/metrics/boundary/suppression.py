@@ -28,9 +28,14 @@ def nms(prediction: ByteMap, radius: int = 4) -> ByteMap:
     require_map("prediction", prediction, np.uint8)
     if not isinstance(radius, Integral) or radius < 1:
         raise UserError(f"the radius of non-maximum suppression is a number of pixels from 1, not {radius!r}.")
-    strength = _triangle(prediction.astype(np.float32) / np.float32(255), 1)
-    kept = _ridges(strength, *_normal(strength), radius)
+    strength = smoothed(prediction)
+    kept = ridges(strength, *normal(strength), radius)
     return np.floor(kept * np.float32(255) + np.float32(0.5)).astype(np.uint8)  # halves go up, as in MATLAB
+
+
+def smoothed(prediction: ByteMap) -> NDArray[np.float32]:
+    """The map of 0 to 255 as fractions, smoothed a little."""
+    return _triangle(prediction.astype(np.float32) / np.float32(255), 1)
 
 
 def _triangle(image: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
@@ -40,7 +45,7 @@ def _triangle(image: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
     return correlate1d(correlate1d(image, weights, axis=0, mode="reflect"), weights, axis=1, mode="reflect")
 
 
-def _normal(strength: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def normal(strength: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cosine (along x) and sine (along y) of the direction across the ridge at each pixel."""
     smooth = _triangle(strength, 4)
     dx, dy = _slope(smooth, axis=1), _slope(smooth, axis=0)
@@ -57,7 +62,8 @@ def _slope(image: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 @compiled
-def _ridges(strength, cosine, sine, radius):
+def ridges(strength, cosine, sine, radius):
+    """The map (h, w) where nothing within `radius` pixels along the normal is higher, 0 elsewhere; its margin fades."""
     height, width = strength.shape
     kept = np.zeros_like(strength)
     across = min(MARGIN, width // 2)
