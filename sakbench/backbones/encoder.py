@@ -33,6 +33,7 @@ class Encoder(nn.Module):
                 setattr(vit, part, nn.Identity())
         self.vit = vit
         self.dim: int = self.vit.embed_dim
+        self.dims = (self.dim,) * LEVELS  # the width of each level
         self.depth: int = len(self.vit.blocks)
         self.levels = tuple(level * self.depth // LEVELS for level in range(1, LEVELS + 1))  # 1-based, as Z_l
         self.patch_size: int = self.vit.patch_embed.patch_size[0]

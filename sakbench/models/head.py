@@ -10,24 +10,25 @@ from sakbench.models.interpolation import bilinear, shifted_interpolation
 
 
 class Head(nn.Module):
-    """From four levels of `dim` channels to a task's logits.
+    """From four levels of `dims` channels to a task's logits; C is the last level's.
 
-    Four Linear(C, C/4), bilinear to 1/4 of the image, concatenation, Conv 3x3, BatchNorm, GELU, Conv 1x1; the logits
+    Four Linear(C_level, C/4), bilinear to 1/4 of the image, concatenation, Conv 3x3, BatchNorm, GELU, Conv 1x1; the logits
     are interpolated to the full size.
 
     Interpolation commutes with channel mixing, so where it enlarges, the 3x3 convolution's nine taps are applied
     before it, at the low resolution: same function, same parameters, a fraction of the work.
     """
 
-    def __init__(self, dim: int, channels: int):
+    def __init__(self, dims: Sequence[int], channels: int):
         super().__init__()
-        self.linears = nn.ModuleList(nn.Linear(dim, dim // 4) for _ in range(4))
+        dim = dims[-1]
+        self.linears = nn.ModuleList(nn.Linear(width, dim // 4) for width in dims)
         self.conv = nn.Conv2d(dim, dim, kernel_size=3, padding=1)
         self.norm = nn.BatchNorm2d(dim)
         self.classifier = nn.Conv2d(dim, channels, kernel_size=1)
 
     def forward(self, maps: Sequence[Tensor], output_size: tuple[int, int]) -> Tensor:
-        """Four maps (B, C, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
+        """Four maps (B, C_level, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
         quarter = (output_size[0] // 4, output_size[1] // 4)
         reduced = [linear(level.permute(0, 2, 3, 1)) for linear, level in zip(self.linears, maps, strict=True)]
         if _enlarges(reduced, quarter):

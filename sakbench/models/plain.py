@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from sakbench.backbones.encoder import Encoder
-from sakbench.models.head import Head
+from sakbench.models import decoders
 
 
 class PlainStudent(nn.Module):
-    """An encoder whose four levels go straight to the heads; `tasks` gives each task's number of channels."""
+    """An encoder whose four levels go straight to the decoder; `tasks` gives each task's number of channels."""
 
-    def __init__(self, encoder: Encoder, tasks: Mapping[str, int]):
+    def __init__(self, encoder: Encoder, tasks: Mapping[str, int], *, decoder: str = "simple"):
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleDict({task: Head(encoder.dim, channels) for task, channels in tasks.items()})
+        self.tasks = dict(tasks)
+        self.heads = decoders.make(decoder, encoder.dims, tasks)
 
     def forward(self, images: Tensor, output_size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, by default the images' own."""
@@ -26,4 +27,4 @@ class PlainStudent(nn.Module):
 
     def predict(self, maps: Sequence[Tensor], output_size: tuple[int, int]) -> dict[str, Tensor]:
         """Each task's logits (B, c, H, W) from the four maps."""
-        return {task: head(maps, output_size) for task, head in self.heads.items()}
+        return self.heads(dict.fromkeys(self.tasks, maps), output_size)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sakbench.backbones.encoder import LEVELS, Encoder, resize_position_embedding
 from sakbench.errors import UserError
+from sakbench.models import decoders
 from sakbench.models.adapter import AdapterPaths
-from sakbench.models.head import Head
 from sakbench.models.parameters import DECODER
 from sakbench.models.router import Noise, Routers, fuse
 
@@ -33,6 +33,7 @@ class SAK(nn.Module):
         adapter_paths: bool = True,
         routers: bool = True,
         noise: Noise = "position",
+        decoder: str = "simple",
     ):
         super().__init__()
         if not isinstance(stem.vit, VisionTransformer):
@@ -53,7 +54,8 @@ class SAK(nn.Module):
             if routers and tasks
             else None
         )
-        self.heads = nn.ModuleDict({task: Head(stem.dim, channels) for task, channels in tasks.items()})
+        self.tasks = tasks
+        self.heads = decoders.make(decoder, stem.dims, tasks)
         for part in (self.paths, self.aligners, self.routers):
             _initialise(part)
 
@@ -85,13 +87,11 @@ class SAK(nn.Module):
         """Fuse the experts for each task (Eq. 4) and decode: logits (B, c, H, W) at `output_size`."""
         if self.routers is None:
             shared = [self._map(level.sum(dim=0)) for level in experts]
-            return {task: head(shared, output_size) for task, head in self.heads.items()}
+            return self.heads(dict.fromkeys(self.tasks, shared), output_size)
         gates = self._gates(experts, noisy=self.training)
         fused = [fuse(level, weights) for level, weights in zip(experts, gates, strict=True)]
-        return {
-            task: head([self._map(level[index]) for level in fused], output_size)
-            for index, (task, head) in enumerate(self.heads.items())
-        }
+        maps = {task: [self._map(level[index]) for level in fused] for index, task in enumerate(self.tasks)}
+        return self.heads(maps, output_size)
 
     def gates(self, images: Tensor) -> Tensor:
         """The gates without noise, (levels, B, T, N+1): experts are the stem, then the teachers in order.

@@ -39,7 +39,7 @@ def random_maps(grids: list[tuple[int, int]], dim: int) -> list[Tensor]:
 )
 def test_the_head_is_the_papers_head(grids, output_size):
     torch.manual_seed(0)
-    head, reference = (Head(dim=16, channels=3).double() for _ in range(2))
+    head, reference = (Head(dims=(16,) * 4, channels=3).double() for _ in range(2))
     reference.load_state_dict(head.state_dict())
     maps = random_maps(grids, dim=16)
     copies = [level.detach().clone().requires_grad_() for level in maps]
@@ -59,7 +59,7 @@ def test_the_head_is_the_papers_head(grids, output_size):
 def test_the_taps_move_to_the_low_resolution_only_where_that_is_less_work(monkeypatch):
     calls = []
     monkeypatch.setattr(Head, "_interpolate_then_convolve", lambda self, reduced, size: calls.append(size) or _stop())
-    head = Head(dim=8, channels=1)
+    head = Head(dims=(8,) * 4, channels=1)
     head([torch.randn(2, 8, 4, 4)] * 4, (32, 32))
     assert calls == []
     with pytest.raises(StopIteration):
@@ -72,7 +72,7 @@ def _stop():
 
 
 def test_the_state_dict_is_that_of_an_ordinary_head():
-    shapes = {name: tuple(value.shape) for name, value in Head(dim=8, channels=5).state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in Head(dims=(8,) * 4, channels=5).state_dict().items()}
     assert shapes == {
         **{f"linears.{level}.weight": (2, 8) for level in range(4)},
         **{f"linears.{level}.bias": (2,) for level in range(4)},
@@ -93,7 +93,7 @@ def test_bilinear_is_torchs(size):
 
 
 def test_a_matrix_first_used_without_gradients_serves_training_too():
-    head, maps = Head(dim=8, channels=1), [torch.randn(2, 8, 3, 7)] * 4
+    head, maps = Head(dims=(8,) * 4, channels=1), [torch.randn(2, 8, 3, 7)] * 4
     with torch.inference_mode():
         head(maps, (44, 60))
     head(maps, (44, 60)).sum().backward()

@@ -1,0 +1,40 @@
+"""Decoders: from each task's four maps to its logits. A student takes one by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from sakbench.errors import unknown
+from sakbench.models.head import Head
+
+
+class Decoder(Protocol):
+    """What a student calls its decoder with."""
+
+    def __call__(self, maps: Mapping[str, Sequence[Tensor]], output_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Four maps (B, C_level, h, w) per task to each task's logits (B, c, H, W) at `output_size`."""
+
+
+class Heads(nn.ModuleDict):
+    """A head of its own for every task, in order: the paper's simple decoder (B.1)."""
+
+    def __init__(self, dims: Sequence[int], tasks: Mapping[str, int]):
+        super().__init__({task: Head(dims, channels) for task, channels in tasks.items()})
+
+    def forward(self, maps: Mapping[str, Sequence[Tensor]], output_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Four maps (B, C_level, h, w) per task to each task's logits (B, c, H, W) at `output_size`."""
+        return {task: head(maps[task], output_size) for task, head in self.items()}
+
+
+DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {"simple": Heads}
+
+
+def make(name: str, dims: Sequence[int], tasks: Mapping[str, int]) -> nn.Module:
+    """The decoder of that name, for four levels of `dims` channels and tasks with so many output channels.
+
+    Raises UserError for an unknown name.
+    """
+    if name not in DECODERS:
+        raise unknown("decoder", name, DECODERS)
+    return DECODERS[name](dims, tasks)
