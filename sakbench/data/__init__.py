@@ -1,9 +1,12 @@
-"""Data sets by name. The rendered ones are here; each answers with splits of images and targets."""
+"""Data sets by name: rendered ones in splits of arrays (`load`), real ones in splits of files (`open_split`)."""
 
 from collections.abc import Callable
 
 from sakbench.data import miniworld
+from sakbench.data.archives import ArchiveSplit, find, open_split
 from sakbench.errors import unknown
+
+__all__ = ["ArchiveSplit", "find", "load", "open_split"]
 
 _KINDS = {"miniworld-pascal": "pascal", "miniworld-nyud": "nyud"}
 
