@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sakbench.backbones import entries as entries
 from sakbench.backbones.cards import read_card, weights_digest
+from sakbench.backbones.hub import whereabouts
 from sakbench.backbones.registry import BackboneInfo, info, names
 
 if TYPE_CHECKING:
-    from sakbench.backbones.encoder import Encoder
+    from sakbench.backbones.build import Norm
+    from sakbench.backbones.encoder import Encoder, SamPadding
 
-__all__ = ["BackboneInfo", "create", "info", "names", "read_card", "weights_digest"]
+__all__ = ["BackboneInfo", "create", "info", "names", "read_card", "weights_digest", "whereabouts"]
 
 
-def create(name: str, *, image_size: int | tuple[int, int] | None = None, pretrained: bool = True) -> Encoder:
-    """Build a backbone by name: see `sakbench.backbones.encoder.create`."""
-    from sakbench.backbones import encoder
+def create(
+    name: str,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    pretrained: bool = True,
+    weights: Path | None = None,
+    norm: Norm = "paper",
+    sam_padding: SamPadding = "crop",
+) -> Encoder:
+    """Build a backbone by name: see `sakbench.backbones.build.create`."""
+    from sakbench.backbones import build
 
-    return encoder.create(name, image_size=image_size, pretrained=pretrained)
+    return build.create(
+        name, image_size=image_size, pretrained=pretrained, weights=weights, norm=norm, sam_padding=sam_padding
+    )

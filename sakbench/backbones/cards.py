@@ -1,4 +1,4 @@
-"""Weights that ship with the package: a safetensors file beside a JSON card that holds its checksum (no torch here)."""
+"""What identifies weights, and those that ship with the package: safetensors beside a card (no torch here)."""
 
 import hashlib
 import json
@@ -36,16 +36,19 @@ def weights_file(name: str) -> Path:
     path, card = WEIGHTS / f"{name}.safetensors", read_card(name)
     if not path.is_file():
         raise UserError(f"the weights of {name} are missing (looked for {path}): {REMEDY}")
-    if _sha256(path) != card["sha256"]:
+    if file_digest(path) != card["sha256"]:
         raise UserError(f"{path} does not match the checksum on its card, it is damaged or another's: {REMEDY}")
     return path
 
 
-def weights_digest(name: str) -> str:
-    """What identifies a backbone's weights: 12 digits of their sha256, timm's pinned name, or "random".
+def weights_digest(name: str, weights: Path | None = None) -> str:
+    """What identifies a backbone's weights: 12 digits of a file's sha256, the hub's pinned name, or "random".
 
-    Raises UserError for an unknown name or a missing card.
+    `weights` is a file that takes the place of the backbone's own.
+    Raises UserError for an unknown name, a missing card or a file that cannot be read.
     """
+    if weights is not None:
+        return file_digest(weights)[:12]
     if name.startswith(TIMM_PREFIX):
         return name.removeprefix(TIMM_PREFIX)
     entry = info(name)
@@ -54,5 +57,10 @@ def weights_digest(name: str) -> str:
     return "random" if entry.weights == "random" else name
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def file_digest(path: Path) -> str:
+    """The sha256 of a file of weights. Raises UserError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"the weights {path} cannot be read ({error.strerror}): name another file.") from error

@@ -1,83 +1,125 @@
-"""Any plain vision transformer as an encoder: images in, four levels of patch-token maps out."""
+"""Any encoder of timm's kind: images in, four levels of patch-token maps out."""
 
-from difflib import get_close_matches
-from functools import cache
-from typing import Any
+from typing import Any, Literal
 
-import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from sakbench.backbones import cards
-from sakbench.backbones.registry import TIMM_PREFIX, BackboneInfo, info
-from sakbench.errors import UserError, unknown
+from sakbench.backbones import inputs
+from sakbench.errors import UserError
 
 LEVELS = 4
+SamPadding = Literal["crop", "stretch"]
 
 
 class Encoder(nn.Module):
-    """A timm transformer without its final norm, pooling and classifier.
+    """A model with timm's `forward_intermediates`, without its final norm, neck, pooling and classifier.
 
-    The levels are the outputs of blocks L/4, L/2, 3L/4 and L (paper 3.2), un-normalised, patch tokens only.
+    The levels of a plain transformer are the outputs of blocks L/4, L/2, 3L/4 and L (paper 3.2), those of a
+    hierarchical encoder its last four stages; un-normalised, patch tokens only. `dims` are their widths; `dim`,
+    `patch_size` and `grid` are those of the last level, in a plain transformer of every level.
+
+    `statistics` are the mean and deviation (per channel, of pixels in 0 to 1) by which the model wants its images
+    normalised, if not by ImageNet's. A model with `own_input` takes images of any size: see `forward`.
+
+    Raises UserError for a model that gives fewer than four levels, and for images smaller than a patch.
     """
 
+    name: str = ""  # in the registry or timm, if it came from there
     vit: Any  # timm's own module
+    renormalisation: inputs.Renormalisation | None
 
-    def __init__(self, vit: nn.Module):
+    def __init__(
+        self,
+        vit: nn.Module,
+        *,
+        image_size: tuple[int, int] | None = None,
+        statistics: inputs.Statistics | None = None,
+        own_input: bool = False,
+        sam_padding: SamPadding = "crop",
+    ):
         super().__init__()
-        for part in ("norm", "fc_norm", "neck", "attn_pool", "head_drop", "head"):
-            if isinstance(getattr(vit, part, None), nn.Module):
-                setattr(vit, part, nn.Identity())
         self.vit = vit
-        self.dim: int = self.vit.embed_dim
-        self.dims = (self.dim,) * LEVELS  # the width of each level
-        self.depth: int = len(self.vit.blocks)
-        self.levels = tuple(level * self.depth // LEVELS for level in range(1, LEVELS + 1))  # 1-based, as Z_l
-        self.patch_size: int = self.vit.patch_embed.patch_size[0]
-        self.image_size: tuple[int, int] = self.vit.patch_embed.img_size
-        self.grid: tuple[int, int] = self.vit.patch_embed.grid_size
+        features: list[dict[str, int]] = self.vit.feature_info
+        self.depth = len(features)
+        self.levels = level_numbers([feature["reduction"] for feature in features])  # 1-based, as Z_l
+        one, two, three, four = (features[level - 1] for level in self.levels)
+        self.dims = one["num_chs"], two["num_chs"], three["num_chs"], four["num_chs"]
+        self.strides = one["reduction"], two["reduction"], three["reduction"], four["reduction"]
+        self.dim, self.patch_size = self.dims[-1], self.strides[-1]
+        strip(vit)
+        self.image_size: tuple[int, int] = image_size or self.vit.patch_embed.img_size
+        self.grid = self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+        if min(self.grid) < 1:
+            raise UserError(f"images of {self.image_size} are smaller than a patch of {self.patch_size} pixels.")
         self.prefix_tokens: int = getattr(vit, "num_prefix_tokens", 0)
+        self.own_input, self.sam_padding = own_input, sam_padding
+        self.renormalisation = inputs.Renormalisation(statistics) if statistics else None
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (B, 3, H, W) at `image_size` to four maps (B, d, h, w)."""
-        blocks = [level - 1 for level in self.levels]
-        return self.vit.forward_intermediates(
-            images, indices=blocks, output_fmt="NCHW", norm=False, intermediates_only=True
-        )
+        """Images (B, 3, H, W) at `image_size`, normalised by ImageNet's statistics, to four maps (B, d_l, h_l, w_l).
+
+        With `own_input` H and W are any: the images are resized so that they fill `image_size` in one direction and
+        zero-padded at bottom and right. With `sam_padding="crop"` the maps lose the cells that hold nothing but
+        padding; a cell that is padding in part stays (448 x 576 fills 49.75 of SAM's 64 rows: 50 are kept). With
+        "stretch" they keep all, as in the authors' code.
+        Raises UserError for a size that the model cannot take.
+        """
+        images = self._renormalised(images)
+        if not self.own_input:
+            return self._maps(images)
+        fitted, content = inputs.fit(images, self.image_size)
+        maps = self._maps(fitted)
+        return maps if self.sam_padding == "stretch" else [inputs.crop(m, content, self.image_size) for m in maps]
 
     def tokens(self, images: Tensor) -> list[Tensor]:
         """Z_0 to Z_L of Eq. 1, each (B, prefix + n, d): the embedding and every block's output.
 
         For `VisionTransformer`s only: SAM's keep their tokens as maps.
         """
-        tokens = self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(images)))
+        tokens = self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(self._renormalised(images))))
         outputs = [tokens]
         for block in self.vit.blocks:
             outputs.append(block(outputs[-1]))
         return outputs
 
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        taps = [level - 1 for level in self.levels]
+        try:
+            return self.vit.forward_intermediates(
+                images, indices=taps, output_fmt="NCHW", norm=False, intermediates_only=True
+            )
+        except (AssertionError, IndexError) as error:  # so timm refuses sizes
+            height, width = images.shape[-2:]
+            reason = f" ({error})" if str(error) else ""
+            raise UserError(f"{self.name or 'the encoder'} cannot see images of {height} x {width}{reason}.") from error
 
-def create(name: str, *, image_size: int | tuple[int, int] | None = None, pretrained: bool = True) -> Encoder:
-    """Build a backbone, for images of `image_size` pixels (its native size if None).
+    def _renormalised(self, images: Tensor) -> Tensor:
+        return images if self.renormalisation is None else self.renormalisation(images)
 
-    `pretrained=False` gives a fresh initialisation, drawn from torch's global generator; the weights of a
-    `.random` backbone are random too, but always the same.
-    Raises UserError for an unknown name, and for weights that are missing, damaged or out of reach.
+
+def strip(vit: Any) -> None:
+    """Take away what no level depends on: final norm, neck, pooling, classifier.
+
+    Distributed training asks for a gradient of every parameter.
     """
-    entry = info(name)
-    if entry.weights == "timm":
-        return _from_timm(name.removeprefix(TIMM_PREFIX), image_size, pretrained)
-    if entry.weights == "random" and pretrained:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return _plain(entry, image_size)
-    encoder = _plain(entry, image_size)
-    if pretrained:
-        _load(encoder, entry)
-    return encoder
+    levels = level_numbers([feature["reduction"] for feature in vit.feature_info])
+    vit.prune_intermediate_layers([level - 1 for level in levels], prune_norm=True, prune_head=True)
+
+
+def level_numbers(strides: list[int]) -> tuple[int, int, int, int]:
+    """Which features are the four levels, counted from 1: four even steps in depth, or the last four stages.
+
+    `strides` are the pixels per cell of all features that a model can give; they only change between stages.
+    Raises UserError for fewer than four features.
+    """
+    count = len(strides)
+    if count < LEVELS:
+        raise UserError(f"a backbone must give {LEVELS} levels of features, this one gives {count}: take another.")
+    if len(set(strides)) == 1:
+        return count // 4, count // 2, 3 * count // 4, count
+    return count - 3, count - 2, count - 1, count
 
 
 def resize_position_embedding(embedding: Tensor, old: tuple[int, int], new: tuple[int, int], prefix: int) -> Tensor:
@@ -91,68 +133,3 @@ def resize_position_embedding(embedding: Tensor, old: tuple[int, int], new: tupl
     as_map = grid.transpose(1, 2).unflatten(2, old)
     resized = F.interpolate(as_map, size=new, mode="bicubic", align_corners=False)
     return torch.cat((kept, resized.flatten(2).transpose(1, 2)), dim=1)
-
-
-@cache
-def timm_info(name: str) -> BackboneInfo:
-    """The entry of a `timm/<architecture>.<tag>` name, from timm's own configuration."""
-    with torch.device("meta"):
-        encoder = _from_timm(name.removeprefix(TIMM_PREFIX), None, pretrained=False)
-    config = encoder.vit.pretrained_cfg
-    return BackboneInfo(
-        name=name,
-        dim=encoder.dim,
-        depth=encoder.depth,
-        heads=encoder.vit.blocks[0].attn.num_heads,
-        patch_size=encoder.patch_size,
-        image_size=encoder.image_size[0],
-        objective="see its model card",
-        data="see its model card",
-        licence=config.get("license") or "not stated",
-        own_input=not isinstance(encoder.vit, VisionTransformer),
-    )
-
-
-def _plain(entry: BackboneInfo, image_size: int | tuple[int, int] | None) -> Encoder:
-    vit = VisionTransformer(
-        img_size=image_size or entry.image_size,
-        patch_size=entry.patch_size,
-        embed_dim=entry.dim,
-        depth=entry.depth,
-        num_heads=entry.heads,
-        num_classes=0,
-    )
-    return Encoder(vit)
-
-
-def _load(encoder: Encoder, entry: BackboneInfo) -> None:
-    state = load_file(cards.weights_file(entry.name))
-    native = entry.image_size // entry.patch_size
-    try:
-        state["pos_embed"] = resize_position_embedding(
-            state["pos_embed"], (native, native), encoder.grid, encoder.prefix_tokens
-        )
-        encoder.vit.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"the weights of {entry.name} are of another architecture: {cards.REMEDY}") from error
-
-
-def _from_timm(name: str, image_size: int | tuple[int, int] | None, pretrained: bool) -> Encoder:
-    known = timm.list_pretrained()
-    if name not in known:
-        raise unknown("pretrained timm model", name, get_close_matches(name, known, n=3, cutoff=0))
-    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    try:
-        vit = timm.create_model(name, pretrained=pretrained, num_classes=0, **size)
-    except OSError as error:
-        raise UserError(
-            f"the weights of timm/{name} are neither in the Hugging Face cache nor can they be downloaded: "
-            "connect once, or set HF_HOME to a cache that holds them."
-        ) from error
-    except TypeError as error:
-        if image_size is None:
-            raise
-        raise UserError(f"timm/{name} cannot be built for another image size, {image_size}.") from error
-    if not (hasattr(vit, "blocks") and hasattr(getattr(vit, "patch_embed", None), "grid_size")):
-        raise UserError(f"timm/{name} is not a plain transformer: it has no blocks of one width on one grid.")
-    return Encoder(vit)

@@ -2,9 +2,11 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save
 
@@ -47,14 +49,34 @@ def test_the_table_tells_the_truth(name):
     entry = backbones.info(name)
     with torch.device("meta"):
         encoder = backbones.create(name, pretrained=False)
-    assert (encoder.dim, encoder.depth, encoder.patch_size) == (entry.dim, entry.depth, entry.patch_size)
-    assert encoder.vit.blocks[0].attn.num_heads == entry.heads
+    assert (encoder.dims, encoder.depth, encoder.strides) == (entry.dims, entry.depth, entry.strides)
+    assert encoder.prefix_tokens == entry.prefix_tokens
     assert encoder.image_size == (entry.image_size, entry.image_size)
-    assert [level / encoder.depth for level in encoder.levels] == [0.25, 0.5, 0.75, 1]
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == entry.parameters
+    if entry.heads:
+        assert encoder.vit.blocks[0].attn.num_heads == entry.heads
+        assert encoder.levels == tuple(level * encoder.depth // 4 for level in (1, 2, 3, 4))
     prefixes = {key.split(".")[0] for key, _ in encoder.vit.named_parameters()}
     assert not prefixes & {"norm", "fc_norm", "neck", "head", "attn_pool"}
     if entry.weights == "timm":
         assert encoder.vit.pretrained_cfg["license"] == entry.licence
+        assert entry.repository == encoder.vit.pretrained_cfg["hf_hub_id"]
+
+
+# Millions of parameters as the paper's Table 21 counts them: teachers at their native sizes, RADIO with all positions.
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("vit_huge_patch14_clip_378.dfn5b", 631),
+        ("vit_so400m_patch14_siglip_384.webli", 413),
+        ("samvit_huge_patch16.sa1b", 636),
+        ("radio_large_patch16.v2.5", 320),
+        ("vit_large_patch14_dinov2.lvd142m", 304),
+        ("samvit_large_patch16.sa1b", 307),
+    ],
+)
+def test_parameters_are_the_papers(name, millions):
+    assert round(backbones.info(name).parameters / 1e6) == millions
 
 
 @pytest.mark.parametrize("name", MINI)
@@ -76,12 +98,22 @@ def test_levels_are_raw_block_outputs_without_the_class_token(name):
     torch.testing.assert_close(encoder.tokens(images)[-1], tokens)
 
 
-def test_any_plain_transformer_of_timm_is_a_backbone():
+def test_a_registered_backbone_is_the_same_under_timms_name():
+    entry, other = (backbones.info(prefix + "vit_base_patch14_dinov2.lvd142m") for prefix in ("", "timm/"))
+    assert other == replace(entry, name=other.name)
+    assert backbones.weights_digest(other.name) == backbones.weights_digest(entry.name) == entry.name
+
+
+def test_any_encoder_of_timm_is_a_backbone():
     name = "timm/deit3_small_patch16_224.fb_in1k"
     encoder = backbones.create(name, image_size=(32, 64), pretrained=False).eval()
     assert [tuple(level.shape) for level in encoder(torch.randn(1, 3, 32, 64))] == [(1, 384, 2, 4)] * 4
-    assert backbones.info(name).dim == 384
+    entry = backbones.info(name)
+    assert (entry.dim, entry.heads, entry.licence) == (384, 6, "apache-2.0")
     assert backbones.weights_digest(name) == "deit3_small_patch16_224.fb_in1k"
+    assert encoder.name == name
+    swin = backbones.info("timm/swin_tiny_patch4_window7_224.ms_in1k")
+    assert (swin.dims, swin.strides) == ((96, 192, 384, 768), (4, 8, 16, 32))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +122,11 @@ def test_any_plain_transformer_of_timm_is_a_backbone():
         ("mini_vit_b.dino", "did you mean mini_vit_b.dinov2?"),
         ("vit_base_patch16_384", "did you mean vit_base_patch16_384.augreg_in21k_ft_in1k?"),
         ("timm/deit3_small_patch16_224.fb_in2k", "did you mean deit3_small_patch16_224.fb_in1k?"),
-        ("timm/resnet50.a1_in1k", "not a plain transformer"),
+        ("timm/deit3_small_patch16_224.", "did you mean deit3_small_patch16_224.fb_in1k?"),
+        ("radio_v2.5-b", "did you mean radio_base_patch16.v2.5?"),
+        ("theia-base-patch16-224-cdiv", "did you mean theia_base_patch16_224.cdiv?"),
+        ("timm/levit_128.fb_dist_in1k", "this one gives 3"),
+        ("timm/theia_base_patch16_224.cdiv", "no pretrained timm model"),
     ],
 )
 def test_a_wrong_name_is_answered_with_a_hint(name, hint):
@@ -99,13 +135,39 @@ def test_a_wrong_name_is_answered_with_a_hint(name, hint):
     assert hint in str(error.value)
 
 
-def test_weights_out_of_reach_are_named(monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise OSError("no route to the hub")
+@pytest.mark.parametrize("size", [0, (64, -16), 15])
+def test_a_size_that_no_image_has_is_refused(size):
+    with pytest.raises(UserError, match=r"pixel"):
+        backbones.create("timm/vit_tiny_patch16_224", image_size=size, pretrained=False)
 
+
+def test_a_name_without_a_tag_has_no_weights_to_fetch():
+    with pytest.raises(UserError, match=r"vit_tiny_patch16_224\.augreg"):
+        backbones.create("timm/vit_tiny_patch16_224")
+
+
+def unreachable(*args, **kwargs):
+    raise OSError("no route to the hub")
+
+
+def test_weights_of_other_hubs_out_of_reach_say_which_file_to_get(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    with pytest.raises(UserError, match=r"model.safetensors of huggingface.co/theaiinstitute/.* --weights"):
+        backbones.create("theia_small_patch16_224.cdiv")
+
+
+def test_weights_out_of_reach_are_named(monkeypatch):
     monkeypatch.setattr("timm.create_model", unreachable)
     with pytest.raises(UserError, match=r"timm/vit_base_patch14_dinov2\.lvd142m .* Hugging Face cache"):
         backbones.create("vit_base_patch14_dinov2.lvd142m")
+
+
+def test_weights_of_one_size_are_refused_at_another(monkeypatch):
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=64)
+    other = timm.create_model("vit_tiny_patch16_224", img_size=32).state_dict()
+    monkeypatch.setattr("timm.create_model", lambda *args, **kwargs: vit.load_state_dict(other))
+    with pytest.raises(UserError, match=r"samvit_base_patch16\.sa1b .*: pos_embed is \(1, 5, 192\) instead of \(1, 17"):
+        backbones.create("samvit_base_patch16.sa1b", image_size=512)
 
 
 def test_shipped_weights_come_back(shipped):
