@@ -9,7 +9,16 @@ import sakbench
 
 PACKAGE = Path(sakbench.__file__).parent
 # From the top; what stands together on the ground does not know its neighbours.
-FLOORS = [{"__main__"}, {"cli"}, {"report"}, {"experiments"}, {"runs"}, {"training", "scoring"}, {"models"}, {"tasks"}]
+FLOORS = [
+    {"__main__"},
+    {"cli"},
+    {"report"},
+    {"experiments"},
+    {"runs"},
+    {"training", "scoring", "accounting"},
+    {"models"},
+    {"tasks"},
+]
 GROUND = {"data", "metrics", "backbones", "store", "analysis", "plots"}
 LEVEL = {
     room: height for height, rooms in enumerate([{"errors", "cache"}, GROUND, *reversed(FLOORS)]) for room in rooms

@@ -1,5 +1,7 @@
 """The student (SAK), its parts, and the baselines it is compared with."""
 
+from sakbench.models import reference
+from sakbench.models.checkpoints import load_checkpoint
 from sakbench.models.distillation import distillation_loss, level_loss, teacher_loss
 from sakbench.models.head import Head
 from sakbench.models.interpolation import bilinear
@@ -15,7 +17,9 @@ __all__ = [
     "carry_over",
     "distillation_loss",
     "level_loss",
+    "load_checkpoint",
     "parameter_count",
+    "reference",
     "set_trainable",
     "teacher_loss",
 ]

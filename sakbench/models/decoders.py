@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sakbench.errors import unknown
 from sakbench.models.head import Head
+from sakbench.models.mlore import MLoRE
 
 
 class Decoder(Protocol):
@@ -27,14 +28,14 @@ class Heads(nn.ModuleDict):
         return {task: head(maps[task], output_size) for task, head in self.items()}
 
 
-DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {"simple": Heads}
+DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {"simple": Heads, "mlore": MLoRE}
 
 
 def make(name: str, dims: Sequence[int], tasks: Mapping[str, int]) -> nn.Module:
     """The decoder of that name, for four levels of `dims` channels and tasks with so many output channels.
 
-    Raises UserError for an unknown name.
+    Without tasks (stage 1) it has no parameters. Raises UserError for an unknown name.
     """
     if name not in DECODERS:
         raise unknown("decoder", name, DECODERS)
-    return DECODERS[name](dims, tasks)
+    return DECODERS[name](dims, tasks) if tasks else Heads(dims, tasks)

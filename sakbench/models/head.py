@@ -6,40 +6,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sakbench.models.batchnorm import BatchNorm
 from sakbench.models.interpolation import bilinear, shifted_interpolation
 
 
-class Head(nn.Module):
-    """From four levels of `dims` channels to a task's logits; C is the last level's.
-
-    Four Linear(C_level, C/4), bilinear to 1/4 of the image, concatenation, Conv 3x3, BatchNorm, GELU, Conv 1x1; the logits
-    are interpolated to the full size.
+class ConvHead(nn.Module):
+    """The convolutions of a head: Conv 3x3, BatchNorm, GELU, Conv 1x1, at a quarter of the image.
 
     Interpolation commutes with channel mixing, so where it enlarges, the 3x3 convolution's nine taps are applied
     before it, at the low resolution: same function, same parameters, a fraction of the work.
     """
 
-    def __init__(self, dims: Sequence[int], channels: int):
-        super().__init__()
-        dim = dims[-1]
-        self.linears = nn.ModuleList(nn.Linear(width, dim // 4) for width in dims)
+    conv: nn.Conv2d
+    norm: nn.BatchNorm2d
+    classifier: nn.Conv2d
+
+    def add_convolutions(self, dim: int, channels: int) -> None:
+        """Make the layers; a head with layers before these makes its own first."""
         self.conv = nn.Conv2d(dim, dim, kernel_size=3, padding=1)
-        self.norm = nn.BatchNorm2d(dim)
+        self.norm = BatchNorm(dim)
         self.classifier = nn.Conv2d(dim, channels, kernel_size=1)
 
-    def forward(self, maps: Sequence[Tensor], output_size: tuple[int, int]) -> Tensor:
-        """Four maps (B, C_level, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
+    def decode(self, levels: list[Tensor], output_size: tuple[int, int]) -> Tensor:
+        """Levels (B, h, w, c_level), their channels C together, to logits (B, channels, H, W) at `output_size`."""
         quarter = (output_size[0] // 4, output_size[1] // 4)
-        reduced = [linear(level.permute(0, 2, 3, 1)) for linear, level in zip(self.linears, maps, strict=True)]
-        if _enlarges(reduced, quarter):
-            convolved = self._convolve_then_interpolate(torch.cat(reduced, dim=-1), quarter)
+        if _enlarges(levels, quarter):
+            convolved = self._convolve_then_interpolate(torch.cat(levels, dim=-1), quarter)
         else:
-            convolved = self._interpolate_then_convolve(reduced, quarter)
+            convolved = self._interpolate_then_convolve(levels, quarter)
         return bilinear(self.classifier(F.gelu(self.norm(convolved))), output_size)
 
-    def _interpolate_then_convolve(self, reduced: list[Tensor], size: tuple[int, int]) -> Tensor:
-        """The head as the paper writes it: four (B, h, w, C/4) to (B, C, H/4, W/4)."""
-        return self.conv(torch.cat([bilinear(level.permute(0, 3, 1, 2), size) for level in reduced], dim=1))
+    def _interpolate_then_convolve(self, levels: list[Tensor], size: tuple[int, int]) -> Tensor:
+        """The head as the paper writes it: levels (B, h, w, c_level) to (B, C, H/4, W/4)."""
+        return self.conv(torch.cat([bilinear(level.permute(0, 3, 1, 2), size) for level in levels], dim=1))
 
     def _convolve_then_interpolate(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """The same map (B, C, H/4, W/4) from (B, h, w, C), with the taps applied at low resolution."""
@@ -52,6 +51,25 @@ class Head(nn.Module):
         rows = shifted_interpolation(height, size[0], taps.dtype, taps.device)
         full = rows @ wide.reshape(batch, 3 * height, size[1] * dim)
         return (full.view(batch, *size, dim) + self.conv.get_parameter("bias")).permute(0, 3, 1, 2)
+
+
+class Head(ConvHead):
+    """From four levels of `dims` channels to a task's logits; C is the last level's.
+
+    Four Linear(C_level, C/4), bilinear to 1/4 of the image, concatenation, Conv 3x3, BatchNorm, GELU, Conv 1x1; the
+    logits are interpolated to the full size.
+    """
+
+    def __init__(self, dims: Sequence[int], channels: int):
+        super().__init__()
+        dim = dims[-1]
+        self.linears = nn.ModuleList(nn.Linear(width, dim // 4) for width in dims)
+        self.add_convolutions(dim, channels)
+
+    def forward(self, maps: Sequence[Tensor], output_size: tuple[int, int]) -> Tensor:
+        """Four maps (B, C_level, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
+        reduced = [linear(level.permute(0, 2, 3, 1)) for linear, level in zip(self.linears, maps, strict=True)]
+        return self.decode(reduced, output_size)
 
 
 def _enlarges(levels: list[Tensor], size: tuple[int, int]) -> bool:

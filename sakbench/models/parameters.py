@@ -4,19 +4,22 @@ from torch import nn
 
 from sakbench.errors import unknown
 
-DECODER = ("routers.", "heads.")  # what stage 2 adds, and a Freeze row trains
+DECODER = ("routers.", "heads.", "alignments.")  # what stage 2 adds, and a Freeze row trains
+TEACHERS = "teachers."  # an upper bound's, which nothing trains
 TRAINABLE = ("full", "freeze")
 
 
 def set_trainable(model: nn.Module, trainable: str) -> None:
     """Train everything ("full"), or routers and heads alone ("freeze": the paper's Freeze rows, a probe).
 
+    An upper bound's alignments count to its heads, and its teachers stay as they are.
     Raises UserError for another word.
     """
     if trainable not in TRAINABLE:
         raise unknown("trainable set", trainable, TRAINABLE)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trainable == "full" or name.startswith(DECODER))
+        trained = name.startswith(DECODER) or (trainable == "full" and not name.startswith(TEACHERS))
+        parameter.requires_grad_(trained)
 
 
 def parameter_count(model: nn.Module, *, trainable: bool = False) -> int:

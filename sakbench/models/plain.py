@@ -6,9 +6,10 @@ from torch import Tensor, nn
 
 from sakbench.backbones.encoder import Encoder
 from sakbench.models import decoders
+from sakbench.models.hub import Saved
 
 
-class PlainStudent(nn.Module):
+class PlainStudent(nn.Module, Saved):
     """An encoder whose four levels go straight to the decoder; `tasks` gives each task's number of channels."""
 
     def __init__(self, encoder: Encoder, tasks: Mapping[str, int], *, decoder: str = "simple"):
@@ -16,6 +17,13 @@ class PlainStudent(nn.Module):
         self.encoder = encoder
         self.tasks = dict(tasks)
         self.heads = decoders.make(decoder, encoder.dims, tasks)
+        self.settings = {"tasks": self.tasks, "decoder": decoder}
+        self.about, self.output_size = {}, None
+
+    @property
+    def backbone(self) -> Encoder:
+        """The encoder."""
+        return self.encoder
 
     def forward(self, images: Tensor, output_size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, by default the images' own."""

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sakbench.models.processes import standard_normal
+
 Noise = Literal["position", "global"]
 LEAST_NOISE = 1e-2
 
@@ -37,9 +39,9 @@ class Routers(nn.Module):
         spread = F.softplus(raw) + LEAST_NOISE
         if self.noise == "position":
             batch, patches, _ = tokens.shape
-            noise = torch.randn(batch, patches, *logits.shape[1:], device=logits.device, dtype=logits.dtype)
+            noise = standard_normal(batch, patches, *logits.shape[1:], like=logits)
             return (logits[:, None] + noise * spread[:, None]).softmax(dim=-1)
-        return (logits + torch.randn_like(logits) * spread).softmax(dim=-1)
+        return (logits + standard_normal(*logits.shape, like=logits) * spread).softmax(dim=-1)
 
     def _pooled(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and raw noise parameters, each (B, T, N+1). The mean is taken before the last linear: the same."""

@@ -10,11 +10,12 @@ from sakbench.backbones.encoder import LEVELS, Encoder, resize_position_embeddin
 from sakbench.errors import UserError
 from sakbench.models import decoders
 from sakbench.models.adapter import AdapterPaths
+from sakbench.models.hub import Saved
 from sakbench.models.parameters import DECODER
 from sakbench.models.router import Noise, Routers, fuse
 
 
-class SAK(nn.Module):
+class SAK(nn.Module, Saved):
     """The student of the paper's Figure 2.
 
     `teachers` gives each teacher's width, `tasks` each task's number of channels (none in stage 1).
@@ -57,7 +58,21 @@ class SAK(nn.Module):
         self.tasks = tasks
         self.heads = decoders.make(decoder, stem.dims, tasks)
         for part in (self.paths, self.aligners, self.routers):
-            _initialise(part)
+            initialise(part)
+        self.settings = {
+            "teachers": self.teachers,
+            "tasks": self.tasks,
+            "adapter_paths": adapter_paths,
+            "routers": routers,
+            "noise": noise,
+            "decoder": decoder,
+        }
+        self.about, self.output_size = {}, None
+
+    @property
+    def backbone(self) -> Encoder:
+        """The stem."""
+        return self.stem
 
     def forward(self, images: Tensor, output_size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, by default the images' own."""
@@ -146,7 +161,7 @@ def carry_over(stage1: Mapping[str, Tensor], student: SAK, grid: tuple[int, int]
         raise UserError(f"the stage-1 state does not fit this student: {', '.join(astray[:5])} have no counterpart.")
 
 
-def _initialise(module: nn.Module | None) -> None:
+def initialise(module: nn.Module | None) -> None:
     """As the authors' code does: every weight, the norms' too, normal with deviation 0.02; biases 0, scales 1."""
     if module is None:
         return

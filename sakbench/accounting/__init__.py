@@ -1,0 +1,1 @@
+"""What models weigh: parameters and multiply-accumulate operations (MACs), under named conventions."""

@@ -1,0 +1,34 @@
+"""Batch normalisation over the images of all processes."""
+
+import torch
+from torch import Tensor, nn
+
+from sakbench.models.processes import summed, world
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` whose statistics are those of the whole batch, however many processes share it.
+
+    `nn.SyncBatchNorm` is the same for GPUs alone; this one can be checked on any machine.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
+        if not self.training or world() == 1:
+            return super().forward(maps)
+        values = maps.float()
+        pixels = summed(values.new_tensor([values.numel() / values.shape[1]]))
+        mean = summed(values.sum((0, 2, 3))) / pixels
+        centred = values - mean.view(1, -1, 1, 1)
+        variance = summed(centred.square().sum((0, 2, 3))) / pixels
+        self._remember(mean.detach(), variance.detach() * pixels / (pixels - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return torch.addcmul(self.bias.view(1, -1, 1, 1), centred, scale.view(1, -1, 1, 1)).to(maps.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of this batch."""
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked += 1

@@ -1,0 +1,32 @@
+"""What a module must know of the processes that share a batch: process r of W holds its r-th W-th, in order."""
+
+import torch
+from torch import Tensor, distributed
+
+
+def world() -> int:
+    """How many processes train together; 1 where nothing is distributed."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    return distributed.get_rank() if world() > 1 else 0
+
+
+def standard_normal(batch: int, *shape: int, like: Tensor) -> Tensor:
+    """This process's share (batch, *shape) of the noise of the whole batch, of the kind and device of `like`.
+
+    All processes draw the whole from the same stream, so that an image's noise does not depend on their number.
+    """
+    noise = torch.randn(batch * world(), *shape, device=like.device, dtype=like.dtype)
+    return noise[rank() * batch : (rank() + 1) * batch]
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum over all processes; gradients flow back into every process's value."""
+    if world() == 1:
+        return value
+    from torch.distributed.nn import functional as collective
+
+    return collective.all_reduce(value)
