@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sakbench.experiments.rows import Experiment, Row, multi_task, probe, stage1
-from sakbench.report.commands import run_and_print
+from sakbench.report.running import Request, run_and_print
 from sakbench.runs.scales import MINI, Scale
 from sakbench.runs.spec import RunSpec
 
@@ -93,4 +93,5 @@ if __name__ == "__main__":
     parser.add_argument("--store", type=Path, default=Path("results/schedule.db"))
     options = parser.parse_args()
     again = " ".join(["python", *sys.argv])
-    run_and_print(SEARCHES[options.search], MINI, options.seeds, options.jobs, options.store, again, as_json=False)
+    request = Request(options.store, again, seeds=options.seeds, jobs=options.jobs)
+    run_and_print(SEARCHES[options.search], MINI, request)

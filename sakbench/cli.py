@@ -3,13 +3,18 @@
 import argparse
 import io
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sakbench import __version__
 from sakbench.errors import INTERRUPTED, UserError
+
+if TYPE_CHECKING:
+    from sakbench.report.running import Request
+    from sakbench.runs.scales import Scale
 
 DEFAULT_STORE = Path("results/sakbench.db")
 
@@ -21,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a pipe may know no Δ
     try:
         options = _parser().parse_args(arguments)
+        options.arguments = sys.argv[1:] if arguments is None else list(arguments)
         code = options.call(options)
         sys.stdout.flush()
     except UserError as error:
@@ -52,24 +58,68 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "experiment", metavar="TABLE", help="table3, table4, table7 or table12 (`sakbench ls` tells about them)"
     )
-    run.add_argument("--scale", default="mini", help="mini (default): rendered scenes and small models, no download")
-    run.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
+    _training_options(run)
     run.add_argument("--rows", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
-    run.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
+    run.add_argument(
+        "--weights",
+        type=_named_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="take a backbone's weights from a local file (safetensors first); again for each backbone",
+    )
     run.add_argument(
         "--protocol",
         default="",
         metavar="NAME",
         help="how boundary maps are prepared for odsF: paper (default), invpt or plain; no run is trained twice for it",
     )
-    _store_option(run)
-    _json_option(run)
     run.set_defaults(call=_run)
+
+    probe = commands.add_parser("probe", help="the bias profile of any encoder, beside DINOv2's, CLIP's and SAM's")
+    probe.add_argument("backbone", metavar="NAME", help="timm/NAME.TAG, or a name that `sakbench zoo` lists")
+    _training_options(probe)
+    probe.add_argument("--weights", type=Path, metavar="FILE", help="its weights, if they are in a local file")
+    probe.set_defaults(call=_probe)
+
+    zoo = commands.add_parser("zoo", help="list the backbones: what they are, how they were trained, where they are")
+    _json_option(zoo)
+    zoo.set_defaults(call=_zoo)
+
+    data = commands.add_parser("data", help="the real data sets").add_subparsers(metavar="COMMAND", required=True)
+    check = data.add_parser("check", help="verify layout, numbers, sizes and files of the data sets in a folder")
+    check.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds them, or one of them")
+    _json_option(check)
+    check.set_defaults(call=_data_check)
+
+    account = commands.add_parser("account", help="compute the paper's parameters and MACs from the models")
+    account.add_argument(
+        "--table", action="append", default=[], metavar="TABLE", help="only this table; again for more"
+    )
+    _json_option(account)
+    account.set_defaults(call=_account)
+
+    predict = commands.add_parser("predict", help="write each task's picture of some images")
+    predict.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a run's folder, or a file that the authors released"
+    )
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="images, or folders of them")
+    predict.add_argument(
+        "--output", type=Path, default=Path("predictions"), metavar="DIR", help="where to (default: predictions)"
+    )
+    predict.add_argument(
+        "--size", default="", metavar="HxW", help="the network's input (default: the model's own), e.g. 448x576"
+    )
+    predict.add_argument("--task", action="append", default=[], metavar="TASK", help="only this task; again for more")
+    _json_option(predict)
+    predict.set_defaults(call=_predict)
 
     show = commands.add_parser("show", help="print a stored table, or everything about one run")
     show.add_argument(
         "what", metavar="TABLE|RUN", help="table7, table7-invpt (other protocol), or a run's first digits"
     )
+    show.add_argument("--scale", default="", help="of a table (default: the store's first)")
+    show.add_argument("--dataset", default="", metavar="NAME", help="of a table (default: the scale's first)")
     _store_option(show)
     _json_option(show)
     show.set_defaults(call=_show)
@@ -175,6 +225,52 @@ def _score_commands(parser: argparse.ArgumentParser) -> None:
         _json_option(one)
 
 
+def _training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scale",
+        default="mini",
+        help="mini (default): rendered scenes and small models, no download; paper: the paper's own, on GPUs",
+    )
+    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="scale paper: the folder of the real data sets")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME", help="scale paper: pascal-context (default) or nyud-v2"
+    )
+    parser.add_argument(
+        "--norm",
+        default="paper",
+        metavar="KIND",
+        help="paper (default): every model sees images normalised by ImageNet's statistics; native: by its own",
+    )
+    parser.add_argument(
+        "--sam-padding",
+        default="crop",
+        metavar="KIND",
+        help="crop (default): the padding of SAM's square input is cut from its maps; stretch: kept, as by the authors",
+    )
+    parser.add_argument(
+        "--gpus", type=_whole, metavar="N", help="scale paper: how many (default: all); 0 trains on the CPU"
+    )
+    parser.add_argument(
+        "--images-per-gpu",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="at most so many at once; the rest of a batch is accumulated (default: as the paper, 16 and 4)",
+    )
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it takes")
+    _store_option(parser)
+    _json_option(parser)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, a backbone and the file of its weights")
+    return name, Path(file)
+
+
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
@@ -202,24 +298,81 @@ def _json_option(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGr
 
 
 def _run(options: argparse.Namespace) -> int:
-    from sakbench.report.commands import run
+    from sakbench.report.running import run
 
-    return run(
-        options.experiment,
+    return run(options.experiment, _scale(options, dict(options.weights)), _request(options), protocol=options.protocol)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from sakbench.report.running import run
+
+    weights = {options.backbone: options.weights} if options.weights else {}
+    return run(f"probe:{options.backbone}", _scale(options, weights), _request(options))
+
+
+def _scale(options: argparse.Namespace, weights: dict[str, Path]) -> "Scale":
+    from sakbench.report.running import scale_of
+
+    return scale_of(
         options.scale,
-        options.seeds,
-        options.jobs,
-        options.store,
-        rows=options.rows,
-        protocol=options.protocol,
+        options.dataset,
+        norm=options.norm,
+        sam_padding=options.sam_padding,
+        weights=weights,
+        data=options.data,
+    )
+
+
+def _request(options: argparse.Namespace) -> "Request":
+    from sakbench.report.running import Request
+
+    return Request(
+        store=options.store,
+        again=shlex.join(["sakbench", *options.arguments]),
+        seeds=options.seeds,
+        rows=getattr(options, "rows", ""),
+        data=options.data,
+        gpus=options.gpus,
+        jobs=options.jobs,
+        images=options.images_per_gpu,
+        dry_run=options.dry_run,
         as_json=options.json,
     )
+
+
+def _zoo(options: argparse.Namespace) -> int:
+    from sakbench.report.zoo import zoo
+
+    zoo(as_json=options.json)
+    return 0
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from sakbench.report.data_check import check
+
+    return check(options.folder, as_json=options.json)
+
+
+def _account(options: argparse.Namespace) -> int:
+    from sakbench.report.accounting import account
+
+    account(as_json=options.json, tables=options.table)
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from sakbench.report.predict import predict
+
+    predict(
+        options.checkpoint, options.images, options.output, tasks=options.task, size=options.size, as_json=options.json
+    )
+    return 0
 
 
 def _show(options: argparse.Namespace) -> int:
     from sakbench.report.commands import show
 
-    show(options.what, options.store, as_json=options.json)
+    show(options.what, options.store, scale=options.scale, dataset=options.dataset, as_json=options.json)
     return 0
 
 

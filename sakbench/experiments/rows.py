@@ -10,6 +10,8 @@ from sakbench.runs.spec import RunSpec
 from sakbench.tasks.names import info as task_info
 from sakbench.training.recipe import Recipe
 
+_READING = 1  # how archives are read and augmented: a change that numbers depend on is a new one
+
 
 @dataclass(frozen=True)
 class Row:
@@ -31,6 +33,7 @@ class Experiment:
     baseline: str = "Single-task baseline"
     extras: tuple[str, ...] = ()  # quantities shown beside the tasks
     profile: bool = False  # whether frozen rows get a bias profile
+    scales: tuple[str, ...] = ("mini", "paper")  # where there are the models for it
 
 
 def single_task(scale: Scale, seed: int, task: str, backbone: str | None = None) -> RunSpec:
@@ -38,9 +41,14 @@ def single_task(scale: Scale, seed: int, task: str, backbone: str | None = None)
     return _tasks_run(scale, seed, backbone or scale.vit, tasks=(task,))
 
 
-def multi_task(scale: Scale, seed: int, backbone: str | None = None) -> RunSpec:
-    """One shared backbone and a head per task, all trained together."""
-    return _tasks_run(scale, seed, backbone or scale.vit)
+def multi_task(scale: Scale, seed: int, backbone: str | None = None, *, decoder: str = "simple") -> RunSpec:
+    """One shared backbone and a head per task, or a decoder that they share, all trained together."""
+    return _tasks_run(scale, seed, backbone or scale.vit, decoder=decoder)
+
+
+def upper_bound(scale: Scale, seed: int, teachers: Sequence[str], fuse: str) -> RunSpec:
+    """The teachers themselves, frozen, beside a trained backbone, fused."""
+    return _tasks_run(scale, seed, scale.vit, teachers=tuple(teachers), fuse=fuse)
 
 
 def probe(scale: Scale, seed: int, backbone: str) -> RunSpec:
@@ -53,15 +61,18 @@ def stage1(scale: Scale, seed: int, teachers: Sequence[str], *, adapter_paths: b
     return RunSpec(
         kind="distill",
         scale=scale.name,
-        dataset=scale.dataset,
+        dataset=scale.distill_dataset or scale.dataset,
         backbone=scale.vit,
         recipe=scale.distill,
         seed=seed,
         train_images=scale.distill_images,
-        test_split="test",
-        test_images=scale.test_images,
-        inputs=_inputs(scale.vit, *(scale.teachers[name] for name in teachers)),
+        test_split=scale.distill_test[0],
+        test_images=scale.distill_test[1] or scale.test_images,
+        inputs=_inputs(scale, scale.distill_dataset, scale.vit, *(scale.teachers[name] for name in teachers)),
         teachers=tuple((name, scale.teachers[name]) for name in teachers),
+        size=scale.distill_size,
+        norm=scale.norm,
+        sam_padding=scale.sam_padding,
         adapter_paths=adapter_paths,
         routers=adapter_paths,  # stage 1 has none yet; the same for students that will go without
     )
@@ -77,6 +88,7 @@ def sak(
     adapter_paths: bool = True,
     routers: bool = True,
     frozen: bool = False,
+    decoder: str = "simple",
 ) -> RunSpec:
     """A student of `teachers` through stage 1 (unless not `distilled`) and stage 2."""
     return _tasks_run(
@@ -90,6 +102,7 @@ def sak(
         frozen=frozen,
         # A frozen student's representations cannot change, so a distillation loss would train nothing.
         gamma=0.0 if frozen else scale.gamma if gamma is None else gamma,
+        decoder=decoder,
         start=stage1(scale, seed, teachers, adapter_paths=adapter_paths) if distilled else None,
     )
 
@@ -132,6 +145,8 @@ def _tasks_run(
     frozen: bool = False,
     gamma: float = 0.0,
     start: RunSpec | None = None,
+    decoder: str = "simple",
+    fuse: str = "",
 ) -> RunSpec:
     return RunSpec(
         kind="tasks",
@@ -143,7 +158,10 @@ def _tasks_run(
         train_images=scale.train_images,
         test_split="test",
         test_images=scale.test_images,
-        inputs=(*_inputs(backbone, *(scale.teachers[name] for name in teachers)), *_metrics(tasks or scale.tasks)),
+        inputs=(
+            *_inputs(scale, scale.dataset, backbone, *(scale.teachers[name] for name in teachers)),
+            *_metrics(tasks or scale.tasks),
+        ),
         teachers=tuple((name, scale.teachers[name]) for name in teachers),
         adapter_paths=adapter_paths,
         routers=routers,
@@ -152,6 +170,11 @@ def _tasks_run(
         gamma=gamma,
         max_dist=scale.max_dist,
         start=start,
+        decoder=decoder,
+        fuse=fuse,
+        size=_size(scale, backbone),
+        norm=scale.norm,
+        sam_padding=scale.sam_padding,
     )
 
 
@@ -160,6 +183,14 @@ def _metrics(tasks: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{task} {task_info(task).metric}" for task in tasks)
 
 
-def _inputs(*names: str) -> tuple[str, ...]:
-    weights = (f"{name} {backbones.weights_digest(name)}" for name in names)
-    return (f"miniworld {VERSION}", *weights)
+def _size(scale: Scale, backbone: str) -> tuple[int, int] | None:
+    """What a backbone sees: the data set's size; in mini, where each has its own, 8 x 8 patches of a foreign one."""
+    if scale.size is not None or backbones.info(backbone).weights in ("package", "random"):
+        return scale.size
+    entry = backbones.info(backbone)
+    return (128, 128) if entry.own_input else (8 * entry.patch_size, 8 * entry.patch_size)
+
+
+def _inputs(scale: Scale, dataset: str, *names: str) -> tuple[str, ...]:
+    weights = (f"{name} {backbones.weights_digest(name, scale.weights.get(name))}" for name in names)
+    return (f"miniworld {VERSION}" if scale.name == "mini" else f"{dataset} {_READING}", *weights)

@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 from sakbench import data
 from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import Experiment, Row
-from sakbench.runs.executor import Display, LocalExecutor
+from sakbench.runs.devices import cores
+from sakbench.runs.executor import Display, Executor
 from sakbench.runs.jobs import Bank, Job, jobs
 from sakbench.runs.plan import label, plan, training_folder
 from sakbench.runs.scales import Scale
@@ -30,21 +31,29 @@ class Interruption(Exception):
 
 
 def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -> list[RunSpec]:
-    """The runs of the rows whose name contains `rows`, for every seed. Raises `UserError` when there is no such row."""
+    """The runs of the rows whose name contains `rows`, for every seed.
+
+    Raises `UserError` when there is no such row, and for a scale that lacks the models for the experiment.
+    """
+    if scale.name not in experiment.scales:
+        raise UserError(
+            f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale"
+            f" {' or '.join(experiment.scales)}."
+        )
     chosen = [row for seed in seeds for row in experiment.build(scale, seed) if rows.lower() in row.name.lower()]
     if not chosen:
         raise unknown(f"row of {experiment.name}", rows, [row.name for row in experiment.build(scale, 0)])
     return [spec for row in chosen for spec in row.runs]
 
 
-def planned(wanted: list[RunSpec], store: Store, folder: Path) -> list[Job]:
-    """What is left to do for some runs: those that the store lacks, and the features that they read."""
+def planned(wanted: list[RunSpec], store: Store, folder: Path, devices: int = 1) -> list[Job]:
+    """What is left to do for some runs, with so many devices: those that the store lacks, and features they read."""
     missing = plan(
         wanted,
         is_stored=lambda run: store.find(run) is not None,
         has_weights=lambda run: (folder / run / "model.safetensors").exists(),
     )
-    return jobs(missing)
+    return jobs(missing, devices)
 
 
 def run(
@@ -54,8 +63,8 @@ def run(
     seeds: range,
     store: Store,
     folder: Path,
+    executor: Executor,
     *,
-    processes: int,
     watch: Watch,
     rendering: Rendering,
 ) -> None:
@@ -65,10 +74,11 @@ def run(
     """
     try:
         if todo:
-            _render(todo, processes, rendering)
+            if scale.name == "mini":
+                _render(todo, rendering)
             with watch(todo) as display:
                 record = _StoredRuns(store, folder, partial(_fill_rows, experiment, scale, seeds, store))
-                LocalExecutor(processes, folder).run(todo, display, record)
+                executor.run(todo, display, record)
         _fill_rows(experiment, scale, seeds, store)
     except KeyboardInterrupt:
         raise Interruption from None
@@ -97,14 +107,14 @@ def only_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _render(todo: list[Job], processes: int, rendering: Rendering) -> None:
+def _render(todo: list[Job], rendering: Rendering) -> None:
     needed = dict.fromkeys(split for job in todo for split in _splits(job.work))
     for dataset, split, count in needed:
 
         def progress(done: int, total: int, split: str = split) -> None:
             rendering(split, done, total)
 
-        data.load(dataset, split, count, workers=processes, progress=progress)
+        data.load(dataset, split, count, workers=cores(), progress=progress)
 
 
 def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
@@ -148,6 +158,7 @@ class _StoredRuns:
                     self.records[job.id],
                     duration_s=result["seconds"],
                     peak_memory_mb=result["peak_memory_mb"],
+                    gpu=result["gpu"],
                     checkpoint=result["checkpoint"],
                     notes=result["notes"],
                     metrics=tuple(Measurement(**metric) for metric in result["metrics"]),

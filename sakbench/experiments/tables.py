@@ -1,7 +1,9 @@
 """The paper's tables as data. A new table is one function and one entry of `EXPERIMENTS`."""
 
+from dataclasses import replace
+
 from sakbench.errors import UserError, unknown
-from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task, under
+from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task, under, upper_bound
 from sakbench.runs.scales import Scale
 from sakbench.tasks import protocols
 
@@ -9,7 +11,7 @@ TRIO = ("DINOv2", "CLIP", "SAM")
 COMMITTEES = (("DINOv2",), ("CLIP",), ("SAM",), ("DINOv2", "CLIP"), TRIO)
 
 # How many times longer the multi-task baseline trains to have had the time of SAK's two stages and of the trio's
-# features (`benchmarks/compute.py`).
+# features at scale mini (`benchmarks/compute.py`).
 SAK_COMPUTE = 3.0
 
 
@@ -25,8 +27,10 @@ def _baselines(scale: Scale, seed: int) -> list[Row]:
 def table7(scale: Scale, seed: int) -> list[Row]:
     """Committees of teachers."""
     students = [Row("+".join(c), (sak(scale, seed, c),), ("table7", "+".join(c))) for c in COMMITTEES]
-    fair = Row("Multi-task, SAK's compute", (longer(multi_task(scale, seed), SAK_COMPUTE),), note=True)
-    return [*_baselines(scale, seed), *students, fair]
+    rows = [*_baselines(scale, seed), *students]
+    if scale.name == "mini":
+        rows.append(Row("Multi-task, SAK's compute", (longer(multi_task(scale, seed), SAK_COMPUTE),), note=True))
+    return rows
 
 
 def table3(scale: Scale, seed: int) -> list[Row]:
@@ -55,19 +59,51 @@ def table4(scale: Scale, seed: int) -> list[Row]:
 def table12(scale: Scale, seed: int) -> list[Row]:
     """Frozen, multi-task and single-task rows of every model, and the bias profile of the frozen ones."""
     rows = []
-    for model, backbone in {"ViT": scale.vit, **scale.teachers}.items():
-        alone = tuple(single_task(scale, seed, task, backbone) for task in scale.tasks)
+    for model, backbone in {"ViT": scale.vit, **scale.teachers, **scale.rivals}.items():
+        if model not in scale.rivals:
+            alone = tuple(single_task(scale, seed, task, backbone) for task in scale.tasks)
+            rows.append(Row(f"{model} ST Full", alone, ("table12", f"{model} ST Full")))
         rows += [
-            Row(f"{model} ST Full", alone, ("table12", f"{model} ST Full")),
             Row(f"{model} MT Full", (multi_task(scale, seed, backbone),), ("table12", f"{model} MT Full")),
             Row(f"{model} Freeze", (probe(scale, seed, backbone),), ("table12", f"{model} Freeze")),
         ]
-    return [
-        *rows,
+    rows += [
         Row("SAK MT Full", (sak(scale, seed, TRIO),), ("table12", "SAK MT Full")),
         Row("SAK Freeze", (sak(scale, seed, TRIO, frozen=True),), ("table12", "SAK Freeze")),
-        Row("random weights at SAM's resolution Freeze", (probe(scale, seed, scale.control),), note=True),
     ]
+    if scale.control:
+        rows.append(Row("random weights at SAM's resolution Freeze", (probe(scale, seed, scale.control),), note=True))
+    return rows
+
+
+def table8(scale: Scale, seed: int) -> list[Row]:
+    """Sizes of teachers and students."""
+    rows = []
+    for teachers, student in (("ViT-B", "ViT-S"), ("ViT-B", "ViT-B"), ("ViT-L", "ViT-B"), ("ViT-L", "ViT-L")):
+        sized = replace(scale, vit=scale.sizes[student].vit, teachers=scale.sizes[teachers].teachers)
+        name = f"{teachers} to {student}"
+        rows.append(Row(name, (sak(sized, seed, TRIO),), ("table8", name)))
+    return rows
+
+
+def table9(scale: Scale, seed: int) -> list[Row]:
+    """Decoders."""
+    variants = {
+        "ViT + MLoRE": multi_task(scale, seed, decoder="mlore"),
+        "SAK + Simple": sak(scale, seed, TRIO),
+        "SAK + MLoRE": sak(scale, seed, TRIO, decoder="mlore"),
+    }
+    return [_baselines(scale, seed)[0], *(Row(n, (run,), ("table9", n)) for n, run in variants.items())]
+
+
+def table19(scale: Scale, seed: int) -> list[Row]:
+    """Upper bounds: the teachers themselves instead of a student's paths."""
+    bounds = {"Addition": "addition", "Concat": "concat", "MoR": "mor"}
+    rows = [
+        Row(f"Upper bound {name}", (upper_bound(scale, seed, TRIO, fuse),), ("table19", f"Upper bound {name}"))
+        for name, fuse in bounds.items()
+    ]
+    return [_baselines(scale, seed)[0], *rows, Row("SAK", (sak(scale, seed, TRIO),), ("table19", "SAK MoR"))]
 
 
 EXPERIMENTS = {
@@ -76,6 +112,8 @@ EXPERIMENTS = {
         Experiment("table3", "Table 3 · SAK without its modules", table3, extras=("rep_sim",)),
         Experiment("table4", "Table 4 · SAK without its training stages", table4),
         Experiment("table7", "Table 7 · SAK with different committees of teachers", table7),
+        Experiment("table8", "Table 8 · sizes of teachers and students", table8, baseline="", scales=("paper",)),
+        Experiment("table9", "Table 9 · a stronger decoder", table9),
         Experiment(
             "table12",
             "Table 12 · frozen, multi-task and single-task, and the bias profile",
@@ -83,12 +121,33 @@ EXPERIMENTS = {
             baseline="ViT ST Full",
             profile=True,
         ),
+        Experiment("table19", "Table 19 · upper bounds from the teachers themselves", table19),
     )
 }
 
 
+_PROBE = "probe:"
+
+
+def probe_of(backbone: str) -> Experiment:
+    """The bias profile of any encoder beside those of the paper's teachers: frozen rows alone."""
+
+    def build(scale: Scale, seed: int) -> list[Row]:
+        known = {"ViT": scale.vit, **scale.teachers}
+        rows = [
+            Row(f"{model} Freeze", (probe(scale, seed, name),), ("table12", f"{model} Freeze"))
+            for model, name in known.items()
+            if name != backbone
+        ]
+        return [*rows, Row(f"{backbone} Freeze", (probe(scale, seed, backbone),))]
+
+    return Experiment(f"{_PROBE}{backbone}", f"Bias profile of {backbone}", build, baseline="", profile=True)
+
+
 def exists(name: str) -> bool:
     """Whether there is an experiment of that name, under whichever protocol."""
+    if name.startswith(_PROBE):
+        return True
     table, dash, protocol = name.partition("-")
     return table in EXPERIMENTS and (not dash or protocol in protocols.PROTOCOLS)
 
@@ -98,6 +157,8 @@ def get(name: str, protocol: str = "") -> Experiment:
 
     Raises `UserError` if there is none.
     """
+    if name.startswith(_PROBE):
+        return probe_of(name.removeprefix(_PROBE))
     name, _, suffix = name.partition("-")
     if protocol and suffix and protocol != suffix:
         raise UserError(f"{name}-{suffix} and protocol {protocol} contradict each other: name one of the two.")

@@ -17,7 +17,7 @@ from sakbench.errors import UserError
 from sakbench.metrics import boundary as metric
 from sakbench.plots.figures import precision_recall
 from sakbench.report.commands import console, print_json
-from sakbench.runs.executor import cores
+from sakbench.runs.devices import cores
 from sakbench.scoring import boundary, dense
 from sakbench.tasks import info, protocols
 

@@ -10,6 +10,7 @@ from sakbench.analysis.gain import row_gains
 from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment
+from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.tasks.names import TASKS
 
@@ -50,8 +51,7 @@ class Summary:
     """A table, ready to be shown."""
 
     experiment: Experiment
-    scale: str
-    dataset: str
+    scale: Scale
     seeds: list[int]
     higher_is_better: dict[str, bool]
     metrics: dict[str, str]  # task -> "mIoU %"
@@ -64,24 +64,34 @@ class Summary:
         """Plain values: `rows` with row, seeds, runs, measured, spread, delta_m and published."""
         return {
             "table": self.experiment.name,
-            "scale": self.scale,
-            "dataset": self.dataset,
+            "scale": self.scale.name,
+            "dataset": self.scale.dataset,
             "protocols": self.protocols,
             "published_metrics": self.other_metrics,
             "rows": [_line_json(line) for line in self.lines],
         }
 
 
-def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFrame) -> Summary:
-    """The table of `experiment` from the store's tidy frame and the published one.
+def summarize(
+    experiment: Experiment, frame: pd.DataFrame, published: pd.DataFrame, scale: Scale | None = None
+) -> Summary:
+    """The table of `experiment` from the store's tidy frame and the published one, at a scale, or at the first found.
 
     Raises `UserError` when the store holds none of its rows.
     """
     frame = frame[frame["table"] == experiment.name]
+    if scale is not None:
+        frame = frame[(frame["scale"] == scale.name) & (frame["dataset"] == scale.dataset)]
     if frame.empty:
-        raise UserError(f"the store holds nothing of {experiment.name}: `sakbench run {experiment.name}` fills it.")
-    scale = str(frame["scale"].iloc[0])
-    definition = {row.name: row for row in experiment.build(get_scale(scale), 0)}
+        where = f" at scale {scale.name} on {scale.dataset}" if scale else ""
+        raise UserError(
+            f"the store holds nothing of {experiment.name}{where}: `sakbench run {experiment.name}` fills it."
+        )
+    if scale is None:
+        first = frame.iloc[0]
+        scale = get_scale(str(first["scale"]), str(first["dataset"]))
+        frame = frame[(frame["scale"] == scale.name) & (frame["dataset"] == scale.dataset)]
+    definition = {row.name: row for row in experiment.build(scale, 0)}
     frame, left_out = of_today(frame, experiment, scale)
     higher = {str(task): bool(up) for task, up in frame.groupby("task")["higher_is_better"].first().items()}
     gains = row_gains(frame).groupby("row")["delta_m"]
@@ -97,7 +107,7 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
                 runs=sorted(set(rows["run"])),
                 measured={str(task): Measure.of(group["value"]) for task, group in rows.groupby("task")},
                 delta_m=delta_m.get(str(name)),
-                published=_published(published, row.published) if row and row.published else {},
+                published=_published(published, row.published, scale) if row and row.published else {},
                 note=row is None or row.note,
                 profile=profiles.get(str(name), {}),
             )
@@ -106,7 +116,6 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
     return Summary(
         experiment=experiment,
         scale=scale,
-        dataset=str(frame["dataset"].iloc[0]),
         seeds=sorted(int(s) for s in frame["seed"].unique()),
         higher_is_better=higher,
         metrics={str(task): f"{row.metric} {row.unit}".strip() for task, row in units.iterrows()},
@@ -117,13 +126,13 @@ def summarize(experiment: Experiment, frame: pd.DataFrame, published: pd.DataFra
     )
 
 
-def of_today(frame: pd.DataFrame, experiment: Experiment, scale: str) -> tuple[pd.DataFrame, int]:
+def of_today(frame: pd.DataFrame, experiment: Experiment, scale: Scale) -> tuple[pd.DataFrame, int]:
     """The lines whose runs have today's settings, weights and world, and how many others there were.
 
     Where none has (an export of another version), all are shown: they belong together.
     """
     seeds = [int(seed) for seed in frame["seed"].unique()]
-    rows = [row for seed in seeds for row in experiment.build(get_scale(scale), seed)]
+    rows = [row for seed in seeds for row in experiment.build(scale, seed)]
     today = frame["run"].isin({run.id for row in rows for run in row.runs})
     return (frame[today], int((~today).sum())) if today.any() else (frame, 0)
 
@@ -145,9 +154,10 @@ def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
     }
 
 
-def _published(published: pd.DataFrame, place: tuple[str, str]) -> dict[str, float]:
-    """The paper's numbers of a row, a frozen model's bias profile among them."""
+def _published(published: pd.DataFrame, place: tuple[str, str], scale: Scale) -> dict[str, float]:
+    """The paper's numbers of a row, a frozen model's bias profile among them; none for another data set's."""
     table, row = place
+    published = published[published["dataset"] == scale.published]
     rows = published[(published["table"] == table) & (published["row"] == row)]
     if row.endswith(FREEZE):
         model = row.removesuffix(FREEZE)

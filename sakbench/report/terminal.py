@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from sakbench.report.summary import PROFILE, Measure, Summary
-from sakbench.runs.scales import get as get_scale
 from sakbench.store.records import RunRecord
 
 _HEADINGS = {"rep_sim": "Rep Sim"}
@@ -38,7 +37,9 @@ def print_table(console: Console, summary: Summary) -> None:
         table.add_column(
             f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right", overflow="fold"
         )
-    table.add_column("Δm\n% ↑", justify="right", overflow="fold")
+    gains = bool(summary.experiment.baseline)
+    if gains:
+        table.add_column("Δm\n% ↑", justify="right", overflow="fold")
     profiled = any(line.profile for line in summary.lines)
     if profiled:
         for heading in _PROFILE.values():
@@ -48,12 +49,12 @@ def print_table(console: Console, summary: Summary) -> None:
         if line.note and not summary.lines[index - 1].note:
             table.add_section()
         cells = [_cell(line.measured.get(task), line.row in best[task]) for task in columns]
-        cells.append(_cell(line.delta_m, line.row in best["delta_m"], signed=True))
+        cells += [_cell(line.delta_m, line.row in best["delta_m"], signed=True)] * gains
         cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE if profiled]
         table.add_row(line.row, *cells)
         if line.published:  # the paper's numbers right below, so that the table stays as narrow as it can
             numbers = [_number(line.published.get(task)) for task in columns]
-            numbers.append(_number(line.published.get("delta_m"), signed=True))
+            numbers += [_number(line.published.get("delta_m"), signed=True)] * gains
             numbers += [_number(line.published.get(c), signed=k != "sd") for k, c in PROFILE.items() if profiled]
             table.add_row("  paper", *numbers, style="dim")
     console.print(table)
@@ -140,12 +141,12 @@ def print_checks(console: Console, checks: list[dict[str, Any]]) -> None:
 
 
 def _columns(summary: Summary) -> list[str]:
-    order = [*get_scale(summary.scale).tasks, *summary.experiment.extras]
+    order = [*summary.scale.tasks, *summary.experiment.extras]
     return [task for task in order if task in summary.metrics]
 
 
 def _caption(summary: Summary) -> str:
-    scale = get_scale(summary.scale)
+    scale = summary.scale
     seeds = ", ".join(map(str, summary.seeds))
     noise = "± is the standard deviation over seeds; " if len(summary.seeds) > 1 else ""
     verdict = (
@@ -154,7 +155,7 @@ def _caption(summary: Summary) -> str:
         else "bold: the best of one seed, which says nothing about noise; --seeds 3 does."
     )
     return (
-        f"scale {summary.scale} · data {summary.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
+        f"scale {scale.name} · data {scale.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
         f"{scale.about}{_other_metrics(summary)}{_protocol(summary)}\n{noise}{verdict}{_missing(summary)}"
     )
 
@@ -176,7 +177,7 @@ def _missing(summary: Summary) -> str:
     """What of the table is not there: seeds that some rows lack, numbers of other settings."""
     lines = [f"{line.row} has seeds {', '.join(map(str, line.seeds))} only" for line in summary.lines]
     short = [text for text, line in zip(lines, summary.lines, strict=True) if line.seeds != summary.seeds]
-    if all(line.delta_m is None for line in summary.lines):
+    if summary.experiment.baseline and all(line.delta_m is None for line in summary.lines):
         short.append(f"Δm is taken against the row {summary.experiment.baseline}, which is not in the store")
     if summary.left_out:
         short.append(f"{summary.left_out} numbers in the store come from other settings or weights and are left out")

@@ -1,14 +1,15 @@
-"""Runs jobs in processes of this machine, one process a job, each on one core.
+"""Runs jobs in processes of this machine: one for each core or GPU that a job takes.
 
-A job's process talks with this one through a pipe: it sends its progress and its result, and it stops when it is told
-to or when the pipe breaks, so no process outlives the command. Nothing but this process writes to the store.
+A job's processes talk with this one through pipes: the first sends its progress and its result, and all stop when they
+are told to or when the pipe breaks, so no process outlives the command. Nothing but this process writes to the store.
 """
 
 import multiprocessing
-import os
 import signal
 import sys
+import tempfile
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
@@ -17,12 +18,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Job
-
-_MEMORY_OF_A_JOB = 1.5 * 2**30  # bytes; a run at scale mini takes about 1 GiB, torch included
+from sakbench.runs.place import Place, Seat
 
 
 class Display(Protocol):
@@ -41,50 +39,52 @@ class Display(Protocol):
 @dataclass
 class _Running:
     job: Job
-    process: BaseProcess
-    pipe: Connection
+    devices: list[str]
+    processes: list[BaseProcess]
+    pipes: list[Connection]  # the first process's is the one that gives the result
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_processes() -> int:
-    """One process per core, as far as the free memory goes."""
-    return max(1, min(cores(), int(psutil.virtual_memory().available / _MEMORY_OF_A_JOB)))
-
-
-class LocalExecutor:
-    """Runs jobs in up to `count` processes at once."""
-
-    def __init__(self, count: int, folder: Path) -> None:
-        self.count = count
-        self.folder = folder
-        self.context = _processes()
+class Executor(Protocol):
+    """Does jobs somewhere."""
 
     def run(self, jobs: list[Job], display: Display, record: "Record") -> None:
         """Do all `jobs`, none before those it comes after; `record` learns how each begins and ends.
 
         Raises `UserError` when a job fails. Then, as on Ctrl-C, the others are told to stop and keep their checkpoints.
         """
+
+
+class LocalExecutor:
+    """Runs jobs at `place` on `devices`, each on as many as it asks for: cores ("cpu"), or GPUs by their numbers."""
+
+    def __init__(self, devices: Sequence[str], place: Place) -> None:
+        self.devices = list(devices)
+        self.place = place
+        self.context = _processes()
+
+    def run(self, jobs: list[Job], display: Display, record: "Record") -> None:
+        """Do all `jobs`: see `Executor`."""
         waiting, done, running = list(jobs), set[str](), list[_Running]()
+        free = list(self.devices)
         ids = {job.id for job in jobs}
         try:
             while waiting or running:
                 for job in [j for j in waiting if all(a in done or a not in ids for a in j.after)]:
-                    if len(running) == self.count:
-                        break
+                    if len(free) < job.devices:
+                        break  # a smaller job behind it would keep it waiting
                     waiting.remove(job)
                     record.started(job)
-                    running.append(self._start(job))
+                    taken, free = free[: job.devices], free[job.devices :]
+                    running.append(self._start(job, taken))
                     display.started(job)
-                for pipe in wait([r.pipe for r in running]):
-                    current = next(r for r in running if r.pipe is pipe)
-                    result = self._receive(current, display, record)
+                for pipe in _ready([pipe for current in running for pipe in current.pipes]):
+                    current = next(r for r in running if pipe in r.pipes)
+                    result = self._receive(current, current.pipes.index(pipe), display, record)
                     if result is not None:
                         running.remove(current)
-                        current.process.join()
+                        free += current.devices
+                        for process in current.processes:
+                            process.join()
                         record.finished(current.job, result)
                         display.finished(current.job, result)
                         done.add(current.job.id)
@@ -94,22 +94,34 @@ class LocalExecutor:
                 record.interrupted(current.job)
             raise
 
-    def _start(self, job: Job) -> _Running:
-        ours, theirs = self.context.Pipe()
-        process = self.context.Process(target=_serve, args=(job, self.folder, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        return _Running(job, process, ours)
+    def _start(self, job: Job, devices: list[str]) -> _Running:
+        meeting = Path(tempfile.mkdtemp(prefix="sakbench-")) / "meeting" if len(devices) > 1 else None
+        current = _Running(job, devices, [], [])
+        for rank in range(len(devices)):
+            ours, theirs = self.context.Pipe()
+            seat = Seat(rank, tuple(devices), meeting)
+            # A daemon could not have the processes that read images.
+            daemon = not self.place.workers
+            process = self.context.Process(target=_serve, args=(job, self.place, seat, theirs), daemon=daemon)
+            process.start()
+            theirs.close()
+            current.processes.append(process)
+            current.pipes.append(ours)
+        return current
 
-    def _receive(self, current: _Running, display: Display, record: "Record") -> dict[str, Any] | None:
+    def _receive(self, current: _Running, rank: int, display: Display, record: "Record") -> dict[str, Any] | None:
         """Take one message; returns the result when it is the last one."""
         try:
-            kind, content = current.pipe.recv()
+            kind, content = current.pipes[rank].recv()
         except EOFError:
-            current.process.join()
-            record.failed(current.job, f"its process died with exit code {current.process.exitcode}")
+            process = current.processes[rank]
+            process.join()
+            if rank and process.exitcode == 0:
+                del current.pipes[rank], current.processes[rank]  # done; the first process tells the result
+                return None
+            record.failed(current.job, f"its process died with exit code {process.exitcode}")
             raise UserError(
-                f"the process of {current.job.label!r} died (exit code {current.process.exitcode}; was it killed, or"
+                f"the process of {current.job.label!r} died (exit code {process.exitcode}; was it killed, or"
                 " out of memory?): call the same command again, what is finished is kept."
             ) from None
         if kind == "progress":
@@ -121,15 +133,21 @@ class LocalExecutor:
         return content
 
     def _stop(self, running: list[_Running]) -> None:
-        for current in running:
+        for pipe in (pipe for current in running for pipe in current.pipes):
             try:
-                current.pipe.send("stop")
+                pipe.send("stop")
             except OSError:
                 continue  # it has ended by itself
-        for current in running:
-            current.process.join(timeout=30)
-            if current.process.is_alive():
-                current.process.kill()
+        for process in (process for current in running for process in current.processes):
+            process.join(timeout=30)
+            if process.is_alive():
+                process.kill()
+
+
+def _ready(pipes: list[Connection]) -> list[Connection]:
+    """The pipes that have a message, or an end; waits for the first."""
+    found = wait(pipes)
+    return [pipe for pipe in pipes if pipe in found]
 
 
 class Record(Protocol):
@@ -163,19 +181,24 @@ def _processes() -> ForkServerContext | SpawnContext:
     return context
 
 
-def _serve(job: Job, folder: Path, pipe: Connection) -> None:
-    """What a job's process does: the job, its progress and its result into `pipe`."""
+def _serve(job: Job, place: Place, seat: Seat, pipe: Connection) -> None:
+    """What a job's process does: the job or its share of it; the first one's progress and result go into `pipe`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     from sakbench.runs.perform import Stopped, perform  # here, because it imports torch
+    from sakbench.training.group import joined
 
     def report(step: int, steps: int, losses: dict[str, float]) -> None:
-        pipe.send(("progress", (step, steps, losses)))
+        if seat.rank == 0:
+            pipe.send(("progress", (step, steps, losses)))
 
     def stop() -> bool:
         return pipe.poll()  # a message or, when the parent is gone, the end of the pipe
 
     try:
-        pipe.send(("result", perform(job.work, folder, report, stop)))
+        with joined(seat.rank, seat.devices, seat.meeting):
+            result = perform(job.work, place, report, stop)
+            if seat.rank == 0:
+                pipe.send(("result", result))
     except Stopped:
         return
     except UserError as error:

@@ -1,8 +1,10 @@
 """What there is to do for a plan: its runs, and the teachers' features that several of them read."""
 
 from dataclasses import dataclass
+from typing import Literal, Self
 
 from sakbench.runs.plan import label
+from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 
 
@@ -15,20 +17,36 @@ class Bank:
     count: int
     backbone: str
     flipped: bool = False
+    size: tuple[int, int] | None = None  # of the backbone's input, its own if None
+    norm: Literal["paper", "native"] = "paper"
+    sam_padding: Literal["crop", "stretch"] = "crop"
+
+    @classmethod
+    def of(cls, run: RunSpec, split: str, count: int, backbone: str, *, flipped: bool = False) -> Self:
+        """The features that a run reads of one of its backbones."""
+        # each teacher sees images of its own size, whatever the student sees
+        size = run.size if backbone == run.backbone else None
+        return cls(run.dataset, split, count, backbone, flipped, size, run.norm, run.sam_padding)
 
     @property
     def id(self) -> str:
         """A readable identity."""
-        return f"{self.dataset}/{self.split}/{self.count}/{self.backbone}" + ("/flipped" if self.flipped else "")
+        choices = [str(self.size)] * (self.size is not None) + [self.norm] * (self.norm != "paper")
+        flipped = ["flipped"] * self.flipped
+        return "/".join([self.dataset, self.split, str(self.count), self.backbone, *choices, *flipped])
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work and what must be done before it. `cost` is in image passes, to start long chains first."""
+    """One piece of work and what must be done before it. `cost` is in image passes, to start long chains first.
+
+    `devices` is how many GPUs, or cores, it takes.
+    """
 
     work: RunSpec | Bank
     after: tuple[str, ...]
     cost: float
+    devices: int = 1
 
     @property
     def id(self) -> str:
@@ -44,8 +62,8 @@ class Job:
         return f"features {self.work.backbone.partition('.')[2]} · {self.work.split}{mirrored}"
 
 
-def jobs(runs: list[RunSpec]) -> list[Job]:
-    """The planned runs and the feature banks they read, longest remaining chain first."""
+def jobs(runs: list[RunSpec], devices: int = 1) -> list[Job]:
+    """The planned runs and the feature banks they read, longest remaining chain first, for a machine's `devices`."""
     made: dict[str, Job] = {}
     planned = {run.id for run in runs}
     for run in runs:
@@ -55,12 +73,19 @@ def jobs(runs: list[RunSpec]) -> list[Job]:
         before = [bank.id for bank in banks]
         if run.start is not None and run.start.id in planned:
             before.append(run.start.id)
-        made[run.id] = Job(run, tuple(before), cost=_cost(run))
+        made[run.id] = Job(run, tuple(before), _cost(run), width(run, devices))
     chain: dict[str, float] = {}
     for job in reversed(made.values()):  # descendants stand behind their ancestors
         below = [chain[other.id] for other in made.values() if job.id in other.after]
         chain[job.id] = job.cost + max(below, default=0.0)
     return sorted(made.values(), key=lambda job: -chain[job.id])
+
+
+def width(run: RunSpec, devices: int) -> int:
+    """On how many of a machine's devices a run trains: as many as its scale lays out, if they can share a batch."""
+    layout = get_scale(run.scale).layouts.get(run.kind)
+    most = min(devices, layout.gpus) if layout else 1
+    return next(count for count in range(most, 0, -1) if run.recipe.batch_size % count == 0)
 
 
 def _cost(run: RunSpec) -> float:
@@ -69,18 +94,24 @@ def _cost(run: RunSpec) -> float:
 
 def banks_of(run: RunSpec) -> list[Bank]:
     """The features that a run reads: its teachers' where it distils, its own backbone's where that is frozen."""
+    if run.scale != "mini":
+        return []  # its features would fill terabytes: its teachers look on while it trains
     teachers = [backbone for _, backbone in run.teachers]
     banks = []
     if run.kind == "score":
         if run.frozen and not run.is_sak:
-            banks.append(Bank(run.dataset, run.test_split, run.test_images, run.backbone))
+            banks.append(Bank.of(run, run.test_split, run.test_images, run.backbone))
     elif run.kind == "distill":
         for teacher in teachers:
-            banks.append(Bank(run.dataset, "distill", run.train_images, teacher))
-            banks.append(Bank(run.dataset, run.test_split, run.test_images, teacher))
+            banks.append(Bank.of(run, "distill", run.train_images, teacher))
+            banks.append(Bank.of(run, run.test_split, run.test_images, teacher))
     elif run.gamma > 0:
-        banks += [Bank(run.dataset, "train", run.train_images, t, flip) for t in teachers for flip in (False, True)]
+        banks += [
+            Bank.of(run, "train", run.train_images, teacher, flipped=flipped)
+            for teacher in teachers
+            for flipped in (False, True)
+        ]
     elif run.frozen and not run.is_sak:
-        banks += [Bank(run.dataset, "train", run.train_images, run.backbone, flip) for flip in (False, True)]
-        banks.append(Bank(run.dataset, run.test_split, run.test_images, run.backbone))
+        banks += [Bank.of(run, "train", run.train_images, run.backbone, flipped=flipped) for flipped in (False, True)]
+        banks.append(Bank.of(run, run.test_split, run.test_images, run.backbone))
     return banks

@@ -1,7 +1,5 @@
 """Doing one job: from a spec to its weights and numbers. The only place where a spec meets the training code."""
 
-import json
-import os
 import resource
 import sys
 import time
@@ -11,29 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
 
-from sakbench import backbones, data, tasks
-from sakbench.data import miniworld
+from sakbench import backbones
 from sakbench.errors import UserError
-from sakbench.metrics import OdsF
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
+from sakbench.models.processes import rank, world
 from sakbench.models.sak import SAK, carry_over
+from sakbench.runs import encoders, photographs, rendered
+from sakbench.runs.devices import cores
 from sakbench.runs.jobs import Bank
+from sakbench.runs.material import Material
+from sakbench.runs.place import Place
 from sakbench.runs.plan import training_folder
 from sakbench.runs.spec import RunSpec
-from sakbench.tasks import protocols
+from sakbench.runs.students import Student, build, tasks_of, write
 from sakbench.tasks.base import Task
-from sakbench.training import evaluation, features
-from sakbench.training.checkpoint import sync, write_tensors
+from sakbench.training import evaluation
 from sakbench.training.loop import Interrupted, fit
 from sakbench.training.objectives import DistillObjective, TaskObjective
-from sakbench.training.scenes import TARGET_SIZE, Scenes
 
 Report = Callable[[int, int, dict[str, float]], None]
 Stop = Callable[[], bool]
@@ -43,63 +40,70 @@ class Stopped(Exception):
     """The job stopped because it was asked to; what it had done is in its checkpoint."""
 
 
-def perform(work: RunSpec | Bank, folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
-    """Do one job in this process, on one core; a run's weights go to `folder`/ID.
+def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
+    """Do one job in this process, or this process's share of it; a run's weights go to `place.runs`/ID.
 
-    Returns what the store keeps of a run: `metrics`, `seconds`, `peak_memory_mb`, `checkpoint`, `notes`; nothing for
-    features. The checkpoint of a run's training stays for whoever stores the result to remove; a run that is stopped
-    before that need only be evaluated again. Raises `Stopped` when `stop()` became true.
+    Returns what the store keeps of a run: `metrics`, `seconds`, `peak_memory_mb`, `gpu`, `checkpoint`, `notes`; nothing
+    for features. The checkpoint of a run's training stays for whoever stores the result to remove; a run that is
+    stopped before that need only be evaluated again. Raises `Stopped` when `stop()` became true.
     """
-    # More threads would gain little at these sizes, and one gives the same sums whatever else the machine does.
-    torch.set_num_threads(1)
+    if place.on_cpu:
+        # More threads would gain little at mini's sizes, and one gives the same sums whatever else the machine does.
+        torch.set_num_threads(1)
     try:
         if isinstance(work, Bank):
-            _features(work, lambda done, count: report(done, count, {}), stop)
+            rendered.stored(work, place, lambda done, count: report(done, count, {}), stop)
             return {}
-        return _run(work, folder, report, stop)
+        return _run(work, place, report, stop)
     except Interrupted:
         raise Stopped from None
 
 
-def _run(spec: RunSpec, folder: Path, report: Report, stop: Stop) -> dict[str, Any]:
+def _run(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
     began = time.monotonic()
     torch.manual_seed(spec.seed)
-    here = training_folder(folder, spec)
+    chosen = tasks_of(spec)
+    given = (rendered if spec.scale == "mini" else photographs).material(spec, chosen, place)
     trained = 0.0
 
-    def train(objective: nn.Module, scenes: Scenes, *, mirror: bool) -> float:
+    def train(objective: DistillObjective | TaskObjective) -> float:
         nonlocal trained
         started = time.monotonic()
         seconds = fit(
             objective,
-            partial(scenes.draw, spec.recipe.batch_size, spec.seed, mirror=mirror),
+            given.training,
             spec.recipe,
             seed=spec.seed,
-            checkpoints=here,
+            parts=given.parts,
+            on_cpu=place.on_cpu,
+            prepare=given.prepare,
+            checkpoints=training_folder(place.runs, spec),
             report=lambda p: report(p.step, p.steps, p.losses),
             stop=stop,
         )
         trained = time.monotonic() - started
         return seconds
 
-    learned = {"distill": _distil, "tasks": _tune, "score": _score}[spec.kind](spec, folder, train)
-    if spec.kind != "score":
-        _write_model(folder / spec.id, learned.model, spec)
+    learned = {"distill": _distil, "tasks": _tune, "score": _score}[spec.kind](spec, chosen, given, place, train)
+    if spec.kind != "score" and rank() == 0:
+        write(place.runs / spec.id, learned.student, spec)
     weights = spec.start.id if spec.kind == "score" and spec.start else spec.id
     return {
         "metrics": learned.metrics,
         # the training's seconds include those before an interruption
         "seconds": learned.seconds + time.monotonic() - began - trained,
-        "peak_memory_mb": _peak_memory_mb(),
-        "checkpoint": f"{folder.name}/{weights}/model.safetensors",
-        "notes": learned.notes,
+        "peak_memory_mb": _peak_memory_mb(place),
+        "gpu": None if place.on_cpu else f"{world()} x {torch.cuda.get_device_name()}",
+        "checkpoint": f"{place.runs.name}/{weights}/model.safetensors",
+        "notes": learned.notes | _layout(spec, given),
     }
 
 
-def _distil(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
-    student = _sak(spec)
-    seconds = train(DistillObjective(student), _distil_scenes(spec, "distill", spec.train_images), mirror=False)
-    likeness = evaluation.similarity(student, _distil_scenes(spec, spec.test_split, spec.test_images))
+def _distil(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
+    student = build(spec, partial(encoders.load, spec=spec, place=place))
+    assert isinstance(student, SAK)
+    seconds = train(DistillObjective(student))
+    likeness = evaluation.similarity(student, given.test())
     mean = sum(likeness.values()) / len(likeness)
     protocol = f"cosine of flattened maps, mean over levels and images; {spec.test_split} {spec.test_images}"
     metrics = [
@@ -109,27 +113,29 @@ def _distil(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
     return Learned(student, seconds, metrics, {"parameters": parameter_count(student)})
 
 
-def _tune(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
-    chosen = _tasks(spec)
-    student = _sak(spec) if spec.is_sak else _plain(spec)
+def _tune(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
+    student = build(spec, partial(encoders.load, spec=spec, place=place))
     if isinstance(student, SAK) and spec.start is not None:
-        carry_over(_weights(folder / spec.start.id / "model.safetensors"), student)
+        carry_over(_weights(place.runs / spec.start.id / "model.safetensors"), student, _grid(spec.start))
     set_trainable(student, "freeze" if spec.frozen else "full")
-    seconds = train(TaskObjective(student, chosen, spec.gamma), _tune_scenes(spec, chosen), mirror=True)
-    return _evaluate(spec, student, chosen, seconds)
+    if isinstance(student, SAK) and not spec.gamma:
+        student.aligners.requires_grad_(False)  # nothing is distilled through them
+    seconds = train(TaskObjective(student, chosen, spec.gamma))
+    return _evaluate(spec, student, chosen, given, seconds)
 
 
-def _score(spec: RunSpec, folder: Path, train: "Train") -> "Learned":
+def _score(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
     assert spec.start is not None
-    student = _sak(spec) if spec.is_sak else _plain(spec)
-    student.load_state_dict(_weights(folder / spec.start.id / "model.safetensors"))
-    return _evaluate(spec, student, _tasks(spec), seconds=0.0)
+    student = build(spec, partial(encoders.load, spec=spec, place=place))
+    student.load_state_dict(_weights(place.runs / spec.start.id / "model.safetensors"))
+    if not place.on_cpu:
+        student.cuda()
+    return _evaluate(spec, student, chosen, given, seconds=0.0)
 
 
-def _evaluate(spec: RunSpec, student: SAK | PlainStudent, chosen: dict[str, Task], seconds: float) -> "Learned":
-    test = _test_scenes(spec, chosen)
-    values = evaluation.task_metrics(student, test, chosen)
-    data_set = f"{spec.dataset} {spec.test_split} {spec.test_images} at {TARGET_SIZE[0]}x{TARGET_SIZE[1]}"
+def _evaluate(spec: RunSpec, student: Student, chosen: dict[str, Task], given: Material, seconds: float) -> "Learned":
+    threads = 1 if spec.scale == "mini" else max(1, cores() // world())
+    values = evaluation.task_metrics(student, given.test(), chosen, threads=threads)
     metrics = [
         {
             "task": name,
@@ -137,13 +143,14 @@ def _evaluate(spec: RunSpec, student: SAK | PlainStudent, chosen: dict[str, Task
             "value": values[name],
             "unit": task.unit,
             "higher_is_better": task.higher_is_better,
-            "protocol": ", ".join(filter(None, [task.metric, task.new_metric().protocol, data_set])),
+            "protocol": ", ".join(filter(None, [task.metric, task.new_metric().protocol, _data_set(spec, name)])),
         }
         for name, task in chosen.items()
     ]
     notes: dict[str, Any] = {"parameters": parameter_count(student)}
-    if isinstance(student, SAK) and spec.routers and spec.adapter_paths:
-        notes["gates"] = evaluation.mean_gates(student, test)
+    if (spec.is_sak and spec.routers and spec.adapter_paths) or spec.fuse == "mor":
+        assert not isinstance(student, PlainStudent)
+        notes["gates"] = evaluation.mean_gates(student, given.test())
     return Learned(student, seconds, metrics, notes)
 
 
@@ -151,84 +158,43 @@ def _evaluate(spec: RunSpec, student: SAK | PlainStudent, chosen: dict[str, Task
 class Learned:
     """A trained model and what was measured of it."""
 
-    model: nn.Module
+    student: Student
     seconds: float
     metrics: list[dict[str, Any]]
     notes: dict[str, Any]
 
 
 class Train(Protocol):
-    """The training loop with a run's recipe, seed and checkpoints filled in; gives the seconds."""
+    """The training loop with a run's material, recipe, seed and checkpoints filled in; gives the seconds."""
 
-    def __call__(self, objective: nn.Module, scenes: Scenes, *, mirror: bool) -> float:
+    def __call__(self, objective: DistillObjective | TaskObjective) -> float:
         """Train."""
 
 
-def _tasks(spec: RunSpec) -> dict[str, Task]:
-    protocol = protocols.get(spec.protocol)
-    boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
-    classes, metrics = {"semseg": len(miniworld.CLASSES)}, {"boundary": boundary}
-    return {name: tasks.make(name, classes=classes.get(name), metric=metrics.get(name)) for name in spec.tasks}
+def _data_set(spec: RunSpec, task: str) -> str:
+    """On which images a task was measured, and how its truth was read."""
+    if spec.scale == "mini":
+        return f"{spec.dataset} {spec.test_split} {spec.test_images} at 64x64"
+    truth = {"pascal-context": "edges of labels", "nyud-v2": f"truth {spec.nyud_truth}"}[spec.dataset]
+    how = f", {truth}" if task == "boundary" else ""
+    return f"{spec.dataset} {spec.test_split} {spec.test_images}{how}"
 
 
-def _channels(spec: RunSpec) -> dict[str, int]:
-    return {name: task.channels for name, task in _tasks(spec).items()}
+def _layout(spec: RunSpec, given: Material) -> dict[str, Any]:
+    """How a batch was laid out, where that is worth a note."""
+    if spec.scale == "mini":
+        return {}
+    return {
+        "processes": world(),
+        "parts": given.parts,
+        "images_at_once": spec.recipe.batch_size // world() // given.parts,
+    }
 
 
-def _sak(spec: RunSpec) -> SAK:
-    return SAK(
-        backbones.create(spec.backbone),
-        teachers={name: backbones.info(backbone).dim for name, backbone in spec.teachers},
-        tasks=_channels(spec),
-        adapter_paths=spec.adapter_paths,
-        routers=spec.routers,
-    )
-
-
-def _plain(spec: RunSpec) -> PlainStudent:
-    return PlainStudent(backbones.create(spec.backbone), _channels(spec))
-
-
-def _distil_scenes(spec: RunSpec, split: str, count: int) -> Scenes:
-    banks = {name: (_features(Bank(spec.dataset, split, count, b)), None) for name, b in spec.teachers}
-    return Scenes(data.load(spec.dataset, split, count), size=_image_size(spec), banks=banks)
-
-
-def _tune_scenes(spec: RunSpec, chosen: dict[str, Task]) -> Scenes:
-    read = dict(spec.teachers) if spec.gamma else {}
-    if _reads_features(spec):
-        read = {"backbone": spec.backbone}
-    banks = {}
-    for name, backbone in read.items():
-        pair = [Bank(spec.dataset, "train", spec.train_images, backbone, flipped) for flipped in (False, True)]
-        banks[name] = (_features(pair[0]), _features(pair[1]))
-    split = data.load(spec.dataset, "train", spec.train_images)
-    return Scenes(split, size=_image_size(spec), tasks=chosen, banks=banks)
-
-
-def _test_scenes(spec: RunSpec, chosen: dict[str, Task]) -> Scenes:
-    banks = {}
-    if _reads_features(spec):
-        bank = Bank(spec.dataset, spec.test_split, spec.test_images, spec.backbone)
-        banks["backbone"] = (_features(bank), None)
-    split = data.load(spec.dataset, spec.test_split, spec.test_images)
-    return Scenes(split, size=_image_size(spec), tasks=chosen, banks=banks)
-
-
-def _reads_features(spec: RunSpec) -> bool:
-    """Whether the backbone is frozen whole, so that it need not run: its features are on disk."""
-    return spec.frozen and not spec.is_sak
-
-
-def _image_size(spec: RunSpec) -> int | None:
-    return None if _reads_features(spec) else backbones.info(spec.backbone).image_size
-
-
-def _features(
-    bank: Bank, report: Callable[[int, int], None] = lambda done, count: None, stop: Stop = lambda: False
-) -> np.ndarray:
-    split = data.load(bank.dataset, bank.split, bank.count)
-    return features.bank(bank.backbone, split, flipped=bank.flipped, report=report, stop=stop)
+def _grid(stage1: RunSpec) -> tuple[int, int] | None:
+    """The grid of a stage-1 student's patch tokens, where its size was chosen."""
+    patch = backbones.info(stage1.backbone).patch_size
+    return (stage1.size[0] // patch, stage1.size[1] // patch) if stage1.size else None
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
@@ -240,19 +206,9 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _write_model(here: Path, model: nn.Module, spec: RunSpec) -> None:
-    """The weights beside their spec, whole or not at all."""
-    draft = here / f".draft-{os.getpid()}.safetensors"
-    try:
-        here.mkdir(parents=True, exist_ok=True)
-        write_tensors(draft, model.state_dict())
-        sync(draft)
-        (here / "config.json").write_text(json.dumps(spec.to_dict(), indent=2))
-        draft.rename(here / "model.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
-
-
-def _peak_memory_mb() -> float:
+def _peak_memory_mb(place: Place) -> float:
+    """The GPU's memory where one is used, this process's otherwise."""
+    if not place.on_cpu:
+        return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -44,9 +44,11 @@ def label(spec: RunSpec) -> str:
 
 
 def _words(spec: RunSpec) -> str:
-    backbone = spec.backbone.partition(".")[2]
+    backbone = spec.backbone.partition(".")[2] if spec.scale == "mini" else spec.backbone
     if spec.kind == "distill":
-        return f"stage 1 {spec.committee}" + ("" if spec.adapter_paths else ", no adapter paths")
+        return f"stage 1 {spec.committee}{_sizes(spec)}" + ("" if spec.adapter_paths else ", no adapter paths")
+    if spec.fuse:
+        return f"upper bound {spec.committee}, {spec.fuse}"
     if spec.is_sak:
         changes = [
             *([] if spec.start else ["no stage 1"]),
@@ -54,9 +56,22 @@ def _words(spec: RunSpec) -> str:
             *([] if spec.adapter_paths else ["no adapter paths"]),
             *(["no routers"] if spec.adapter_paths and not spec.routers else []),
             *(["frozen"] if spec.frozen else []),
+            *([spec.decoder] if spec.decoder != "simple" else []),
         ]
-        return ", ".join([f"stage 2 {spec.committee}", *changes])
+        return ", ".join([f"stage 2 {spec.committee}{_sizes(spec)}", *changes])
     if spec.frozen:
         return f"probe {backbone}"
     student = f"single-task {spec.tasks[0]}" if len(spec.tasks) == 1 else "multi-task"
+    student += f" {spec.decoder}" if spec.decoder != "simple" else ""
     return student if spec.backbone == get_scale(spec.scale).vit else f"{student} {backbone}"
+
+
+def _sizes(spec: RunSpec) -> str:
+    """The sizes of teachers and student, where they are not the scale's usual ones."""
+    scale = get_scale(spec.scale)
+    if spec.backbone == scale.vit and set(dict(spec.teachers).values()) <= set(scale.teachers.values()):
+        return ""
+    student = next((name for name, size in scale.sizes.items() if size.vit == spec.backbone), spec.backbone)
+    backbones = set(dict(spec.teachers).values())
+    found = (name for name, size in scale.sizes.items() if backbones <= set(size.teachers.values()))
+    return f" {next(found, 'others')} to {student}"

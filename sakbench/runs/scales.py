@@ -1,4 +1,4 @@
-"""The hyper-parameters of each scale, in one visible table (the paper's are its Table 11).
+"""The hyper-parameters of each scale, in one visible table.
 
 `tune` of `mini` was settled on the multi-task baseline of the small ViT alone, and `probe` on the frozen small ViT, on
 the `val` split, before any number of a SAK student's task was looked at; they serve every row. `benchmarks/schedule.py`
@@ -6,22 +6,41 @@ repeats the search, `benchmarks/RESULTS.md` holds what it gave. Stage 1 has no b
 what a laptop bears, its rate was never tuned.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
-from sakbench.errors import UserError, unknown
+from sakbench.data import catalogue
+from sakbench.errors import unknown
 from sakbench.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a batch is laid out, which changes no recipe: over `gpus` GPUs at most, at most `images` at once on each."""
+
+    gpus: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Size:
+    """Models of one size: the ImageNet ViT, and the teachers where they exist in it."""
+
+    vit: str
+    teachers: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Scale:
-    """Models, images and recipes of one scale."""
+    """Models, images and recipes of one scale, on one data set."""
 
     name: str
     dataset: str
     tasks: tuple[str, ...]
     vit: str  # the ImageNet ViT's place: baselines and the student's initialisation
     teachers: dict[str, str]  # the paper's name of a teacher -> its backbone here
-    control: str  # random weights at SAM's resolution
     distill_images: int
     train_images: int
     test_images: int
@@ -31,6 +50,21 @@ class Scale:
     gamma: float
     max_dist: float  # odsF's tolerance, as a share of the image's diagonal
     about: str
+    control: str = ""  # random weights at SAM's resolution
+    sizes: Mapping[str, Size] = field(default_factory=dict)  # by the paper's names, where there are several
+    rivals: dict[str, str] = field(default_factory=dict)  # students that others distilled, of whom we have the weights
+    published: str = "PASCAL-Context"  # of which data set the published numbers beside it are
+    distill_dataset: str = ""  # where stage 1's images are from, if not from `dataset`
+    distill_test: tuple[str, int] = (
+        "test",
+        0,
+    )  # on what Rep Sim is measured, if not on `test_images` of the test split
+    size: tuple[int, int] | None = None  # network input (H, W); each backbone's own if None
+    distill_size: tuple[int, int] | None = None
+    weights: Mapping[str, Path] = field(default_factory=dict)  # local weight files by backbone
+    norm: Literal["paper", "native"] = "paper"
+    sam_padding: Literal["crop", "stretch"] = "crop"
+    layouts: Mapping[str, Layout] = field(default_factory=dict)  # by a run's kind; none: a core of the CPU for each run
 
 
 MINI = Scale(
@@ -39,7 +73,6 @@ MINI = Scale(
     tasks=("semseg", "parsing", "saliency", "normals", "boundary"),
     vit="mini_vit_s.supervised",
     teachers={"DINOv2": "mini_vit_b.dinov2", "CLIP": "mini_vit_b.clip", "SAM": "mini_samvit_b.sam"},
-    control="mini_samvit_b.random",
     distill_images=2000,
     train_images=125,
     test_images=400,
@@ -50,15 +83,100 @@ MINI = Scale(
     max_dist=0.016,  # at 64x64 one pixel, diagonals included; the paper's 0.0075 would be less than one
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's numbers.",
+    control="mini_samvit_b.random",
 )
 
-SCALES = {scale.name: scale for scale in (MINI,)}
+_IMAGENET = catalogue.get("imagenet-1k")
+_PASCAL = catalogue.get("pascal-context")
+_EPOCH = _IMAGENET.images["train"] // 128  # steps
+
+# Table 11, and what it leaves out: where the warm-up begins, where the cosine ends, the power of the poly schedule.
+STAGE1 = Recipe(
+    steps=30 * _EPOCH,
+    batch_size=128,
+    lr=1e-3,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup=2 * _EPOCH,
+    warmup_lr=1.25e-7,
+    min_lr=1e-5,
+)
+STAGE2 = Recipe(steps=40_000, batch_size=4, lr=2e-5, weight_decay=1e-6, schedule="poly", clip=10.0)
+
+# Table 10
+_SIZES = {
+    "ViT-S": Size("vit_small_patch16_384.augreg_in21k_ft_in1k", {}),
+    "ViT-B": Size(
+        "vit_base_patch16_384.augreg_in21k_ft_in1k",
+        {
+            "DINOv2": "vit_base_patch14_dinov2.lvd142m",
+            "CLIP": "vit_base_patch16_clip_384.laion2b_ft_in12k_in1k",
+            "SAM": "samvit_base_patch16.sa1b",
+        },
+    ),
+    "ViT-L": Size(
+        "vit_large_patch16_384.augreg_in21k_ft_in1k",
+        {
+            "DINOv2": "vit_large_patch14_dinov2.lvd142m",
+            "CLIP": "vit_large_patch14_clip_336.laion2b_ft_in12k_in1k",
+            "SAM": "samvit_large_patch16.sa1b",
+        },
+    ),
+}
+
+PAPER = Scale(
+    name="paper",
+    dataset="pascal-context",
+    tasks=_PASCAL.tasks,
+    vit=_SIZES["ViT-B"].vit,
+    teachers=_SIZES["ViT-B"].teachers,
+    sizes=_SIZES,
+    distill_images=_IMAGENET.images["train"],
+    train_images=_PASCAL.images["train"],
+    test_images=_PASCAL.images["test"],
+    distill=STAGE1,
+    tune=STAGE2,
+    probe=STAGE2,
+    gamma=1.0,  # B.6
+    max_dist=_PASCAL.max_dist,
+    about="the paper's models, data and recipes; the rows named paper are its printed numbers.",
+    rivals={"RADIO": "radio_base_patch16.v2.5", "Theia": "theia_base_patch16_224.cdiv"},
+    distill_dataset="imagenet-1k",
+    distill_test=("test", _IMAGENET.images["test"]),
+    size=_PASCAL.size,
+    distill_size=(384, 384),
+    # 8 x 16 and 2 x 2 images in the paper; on one GPU stage 2's four fit at once, as BatchNorm would have them.
+    layouts={"distill": Layout(8, 16), "tasks": Layout(2, 4), "score": Layout(1, 8)},
+)
+
+SCALES = {scale.name: scale for scale in (MINI, PAPER)}
 
 
-def get(name: str) -> Scale:
-    """The scale of that name. Raises `UserError` if there is none."""
-    if name == "paper":
-        raise UserError("scale paper is not in this version of sakbench yet: mini is.")
+def get(name: str, dataset: str = "") -> Scale:
+    """The scale of that name, on another data set than its first if one is named.
+
+    Raises `UserError` if there is no such scale, or no such data set at that scale.
+    """
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
-    return SCALES[name]
+    scale = SCALES[name]
+    if dataset in ("", scale.dataset):
+        return scale
+    others = (
+        [other.name for other in catalogue.CATALOGUE.values() if other.tasks and other.name != scale.dataset]
+        if name == "paper"
+        else []
+    )
+    if dataset not in others:
+        raise unknown(f"data set of scale {name}", dataset, [scale.dataset, *others])
+    entry = catalogue.get(dataset)
+    return replace(
+        scale,
+        dataset=dataset,
+        tasks=entry.tasks,
+        train_images=entry.images["train"],
+        test_images=entry.images["test"],
+        max_dist=entry.max_dist,
+        size=entry.size,
+        published=entry.title,
+    )

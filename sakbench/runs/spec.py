@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from sakbench.training.recipe import Recipe
+
+_ADDED = ("size", "norm", "sam_padding", "noise", "decoder", "fuse", "nyud_truth")  # after the first stored results
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class RunSpec:
     protocol: str = "paper"  # how boundary maps are prepared for odsF
     max_dist: float = 0.0  # odsF's tolerance, as a share of the image's diagonal
     start: "RunSpec | None" = None  # the run whose weights it begins with
+    size: tuple[int, int] | None = None  # of the network's input (H, W); the backbone's own if None
+    norm: Literal["paper", "native"] = "paper"  # ImageNet's mean and std for every model, or each model's own
+    sam_padding: Literal["crop", "stretch"] = "crop"  # what becomes of the padding in SAM's maps
+    noise: Literal["position", "global"] = "position"  # of the routers, in training
+    decoder: str = "simple"
+    fuse: str = ""  # an upper bound: how the frozen teachers' own representations are fused
+    nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
 
     @property
     def id(self) -> str:
@@ -49,9 +58,17 @@ class RunSpec:
 
     @property
     def is_sak(self) -> bool:
-        """Whether the student has teachers; otherwise it is a plain backbone with heads."""
-        return bool(self.teachers)
+        """Whether the student is distilled from teachers; otherwise it is a plain backbone, or a fusion of several."""
+        return bool(self.teachers) and not self.fuse
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+        """As plain JSON values. What was added later is left out where it has its default: ids stay what they were."""
+        return _plain(asdict(self))
+
+
+def _plain(spec: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in spec.items() if key not in _ADDED or value != _DEFAULTS[key]}
+    return {**kept, "start": _plain(spec["start"])} if spec["start"] else kept
+
+
+_DEFAULTS = {field.name: field.default for field in fields(RunSpec) if field.name in _ADDED}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,22 +12,32 @@ from sakbench.errors import UserError
 from sakbench.metrics import IGNORE, Metric
 from sakbench.tasks.names import TaskInfo
 
-__all__ = ["IGNORE", "Task", "check_classes", "flip", "mean_over", "require_same_size"]
+__all__ = ["IGNORE", "Task", "check_classes", "flip", "mean_over", "require_same_size", "valid_pixels"]
 
 Map = Tensor | np.ndarray
+
+
+class Loss(Protocol):
+    """A task's loss."""
+
+    def __call__(self, logits: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Scalar loss; `counts` are those of the whole batch where the target is a part of one."""
 
 
 @dataclass(frozen=True)
 class Task(TaskInfo):
     """A dense task: what its head puts out, how that is trained, decoded, measured and shown.
 
-    `loss` takes logits (B, channels, H, W) and a target and gives a scalar, not yet times `loss_weight`; `decode` turns
-    logits into what the metric takes; `flip` mirrors a target (..., H, W) left to right, as its image is mirrored;
-    `colours` turns one prediction or target into a picture, uint8 (H, W, 3).
+    `loss` takes logits (B, channels, H, W) and a target and gives a scalar, not yet times `loss_weight`; `counts` gives
+    the numbers of pixels that it divides by (int64, so that those of the parts of a batch add up: given their sum, the
+    losses of the parts add up to the loss of the batch); `decode` turns logits into what the metric takes; `flip`
+    mirrors a target (..., H, W) left to right, as its image is mirrored; `colours` turns one prediction or target into
+    a picture, uint8 (H, W, 3).
     """
 
     channels: int
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: "Loss"
+    counts: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
     new_metric: Callable[[], Metric]
     colours: Callable[[Map], np.ndarray]
@@ -44,9 +55,14 @@ def flip(target: Tensor) -> Tensor:
     return target.flip(-1)
 
 
-def mean_over(valid: Tensor, values: Tensor) -> Tensor:
-    """Sum of the values at valid pixels / number of these; 0, with a gradient of 0, where no pixel is valid."""
-    return torch.where(valid, values, 0).sum() / valid.sum().clamp(min=1)
+def valid_pixels(target: Tensor) -> Tensor:
+    """How many pixels are not ignored, int64 (1,): what most losses divide by."""
+    return (target != IGNORE).sum()[None]
+
+
+def mean_over(valid: Tensor, values: Tensor, counts: Tensor) -> Tensor:
+    """Sum of the values at valid pixels / number of valid pixels (1,); 0, with a gradient of 0, where none is valid."""
+    return torch.where(valid, values, 0).sum() / counts[0].clamp(min=1)
 
 
 def require_same_size(logits: Tensor, target: Tensor) -> None:

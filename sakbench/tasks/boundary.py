@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sakbench.metrics import IGNORE, OdsF
-from sakbench.tasks.base import Map, Task, flip, mean_over, require_same_size
+from sakbench.tasks.base import Map, Task, flip, mean_over, require_same_size, valid_pixels
 from sakbench.tasks.colouring import grey_colours
 from sakbench.tasks.names import TASKS
 
@@ -21,6 +21,7 @@ def make() -> Task:
         **asdict(TASKS["boundary"]),
         channels=1,
         loss=loss,
+        counts=valid_pixels,
         decode=decode,
         new_metric=OdsF,
         colours=colours,
@@ -28,7 +29,7 @@ def make() -> Task:
     )
 
 
-def loss(logits: Tensor, target: Tensor) -> Tensor:
+def loss(logits: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of logits (B, 1, H, W) and {0, 1, 255} (B, H, W), mean over the valid pixels.
 
     A boundary pixel weighs 0.95, any other 0.05.
@@ -37,7 +38,7 @@ def loss(logits: Tensor, target: Tensor) -> Tensor:
     positive = (target == 1).float()
     weight = torch.where(target == 1, POSITIVE_WEIGHT, 1 - POSITIVE_WEIGHT)
     entropy = F.binary_cross_entropy_with_logits(logits[:, 0].float(), positive, weight, reduction="none")
-    return mean_over(target != IGNORE, entropy)
+    return mean_over(target != IGNORE, entropy, valid_pixels(target) if counts is None else counts)
 
 
 def decode(logits: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ def make() -> Task:
         **asdict(TASKS["depth"]),
         channels=1,
         loss=loss,
+        counts=count_pixels,
         decode=decode,
         new_metric=RMSE,
         colours=colours,
@@ -25,10 +26,16 @@ def make() -> Task:
     )
 
 
-def loss(logits: Tensor, target: Tensor) -> Tensor:
+def count_pixels(target: Tensor) -> Tensor:
+    """How many pixels are valid, int64 (1,)."""
+    return ((target > 0) & (target != IGNORE)).sum()[None]
+
+
+def loss(logits: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """L1 distance of logits (B, 1, H, W) and metres (B, H, W), mean over the valid pixels: neither 0 nor 255."""
     require_same_size(logits, target)
-    return mean_over((target > 0) & (target != IGNORE), (decode(logits) - target).abs())
+    valid = (target > 0) & (target != IGNORE)
+    return mean_over(valid, (decode(logits) - target).abs(), valid.sum()[None] if counts is None else counts)
 
 
 def decode(logits: Tensor) -> Tensor:

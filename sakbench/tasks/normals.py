@@ -19,6 +19,7 @@ def make() -> Task:
         **asdict(TASKS["normals"]),
         channels=3,
         loss=loss,
+        counts=count_pixels,
         decode=decode,
         new_metric=MeanAngularError,
         colours=colours,
@@ -26,13 +27,19 @@ def make() -> Task:
     )
 
 
-def loss(logits: Tensor, target: Tensor) -> Tensor:
+def count_pixels(target: Tensor) -> Tensor:
+    """How many pixels are valid, int64 (1,)."""
+    return valid_normals(target).sum()[None]
+
+
+def loss(logits: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """L1 distance of the normalised logits to the target, both (B, 3, H, W): sum over channels, mean over valid pixels.
 
     Invalid are pixels whose target is 255 or of zero length.
     """
     require_same_size(logits, target)
-    return mean_over(valid_normals(target), (decode(logits) - target).abs().sum(1))
+    valid = valid_normals(target)
+    return mean_over(valid, (decode(logits) - target).abs().sum(1), valid.sum()[None] if counts is None else counts)
 
 
 def decode(logits: Tensor) -> Tensor:

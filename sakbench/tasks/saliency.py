@@ -18,6 +18,7 @@ def make() -> Task:
         **asdict(TASKS["saliency"]),
         channels=2,
         loss=loss,
+        counts=count_pixels,
         decode=decode,
         new_metric=MaxF,
         colours=grey_colours,
@@ -25,15 +26,20 @@ def make() -> Task:
     )
 
 
-def loss(logits: Tensor, target: Tensor) -> Tensor:
+def count_pixels(target: Tensor) -> Tensor:
+    """How many pixels are valid, foreground and background, int64 (3,)."""
+    return torch.stack([(target != IGNORE).sum(), (target == 1).sum(), (target == 0).sum()])
+
+
+def loss(logits: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """Two-class cross-entropy of logits (B, 2, H, W) and {0, 1, 255} (B, H, W), balanced over the batch.
 
     Background weighs as much as the fraction of the valid pixels that is foreground, and the other way round; the
     weighted sum is divided by the number of valid pixels.
     """
-    valid = target != IGNORE
-    pixels = valid.sum().clamp(min=1)
-    weight = torch.stack([(target == 1).sum(), (target == 0).sum()]) / pixels
+    valid, positive, negative = count_pixels(target) if counts is None else counts
+    pixels = valid.clamp(min=1)
+    weight = torch.stack([positive, negative]) / pixels
     total = F.cross_entropy(logits.float(), target.long(), weight, ignore_index=IGNORE, reduction="sum")
     return total / pixels
 

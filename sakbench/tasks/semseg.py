@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sakbench.errors import UserError
 from sakbench.metrics import IGNORE, MeanIoU
-from sakbench.tasks.base import Task, check_classes, flip
+from sakbench.tasks.base import Task, check_classes, flip, valid_pixels
 from sakbench.tasks.colouring import label_colours
 from sakbench.tasks.names import TASKS
 
@@ -25,6 +25,7 @@ def make(classes: int | None) -> Task:
         **asdict(TASKS["semseg"]),
         channels=classes,
         loss=loss,
+        counts=valid_pixels,
         decode=decode,
         new_metric=partial(MeanIoU, classes),
         colours=partial(label_colours, classes=classes),
@@ -32,11 +33,11 @@ def make(classes: int | None) -> Task:
     )
 
 
-def loss(logits: Tensor, target: Tensor) -> Tensor:
+def loss(logits: Tensor, target: Tensor, counts: Tensor | None = None) -> Tensor:
     """Cross-entropy of logits (B, classes, H, W) and class ids (B, H, W): sum over valid pixels / their number."""
-    valid = target != IGNORE
+    valid = valid_pixels(target) if counts is None else counts
     total = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE, reduction="sum")
-    return total / valid.sum().clamp(min=1)
+    return total / valid[0].clamp(min=1)
 
 
 def decode(logits: Tensor) -> Tensor:

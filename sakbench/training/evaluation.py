@@ -1,53 +1,120 @@
-"""Numbers of a trained model on held-out scenes: the tasks' metrics, its likeness to the teachers, its gates."""
+"""Numbers of a trained model on held-out images: the tasks' metrics, its likeness to the teachers, its gates.
 
+Where several processes evaluate, each sees its share of the images, and all get the numbers of the whole.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
+from sakbench.metrics import Metric
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
+from sakbench.models.processes import world
 from sakbench.models.sak import SAK
+from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
-from sakbench.training.objectives import feature_maps, plain_maps
-from sakbench.training.scenes import TARGET_SIZE, Scenes
+from sakbench.training.objectives import plain_maps
+
+Batches = Iterable[dict[str, Any]]
+_AHEAD = 8  # images per thread that may wait to be counted
 
 
 @torch.inference_mode()
-def task_metrics(student: SAK | PlainStudent, scenes: Scenes, tasks: dict[str, Task]) -> dict[str, float]:
-    """Each task's metric over all `scenes`."""
+def task_metrics(
+    student: SAK | PlainStudent | UpperBound, batches: Batches, tasks: dict[str, Task], *, threads: int = 1
+) -> dict[str, float]:
+    """Each task's metric over all images.
+
+    A batch may hold a `box` (b, 4) for each image: top, left, height and width within its padding, which is cut away.
+    `truth/TASK` is what a task is measured against where that is not what it is trained on. Boundaries are counted on
+    `threads` cores while the device goes on.
+    """
     student.eval()
     metrics = {name: task.new_metric() for name, task in tasks.items()}
-    for batch in scenes.in_order():
-        if isinstance(student, SAK):
-            logits = student.predict(student.represent(batch["image"]), TARGET_SIZE)
-        else:
-            logits = student.predict(plain_maps(student, batch), TARGET_SIZE)
-        for name, task in tasks.items():
-            metrics[name].update(task.decode(logits[name]), batch[name])
-    return {name: metric.compute() for name, metric in metrics.items()}
+    under_way: deque[tuple[Metric, Future[Tensor]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for batch in batches:
+            height, width = next(batch[name] for name in tasks).shape[-2:]
+            if isinstance(student, SAK):
+                logits = student.predict(student.represent(batch["image"]), (height, width))
+            else:
+                logits = student.predict(plain_maps(student, batch), (height, width))
+            for name, task in tasks.items():
+                metric = metrics[name]
+                target = batch[f"truth/{name}" if f"truth/{name}" in batch else name]
+                for piece in _unpadded(task.decode(logits[name]), target, batch):
+                    if name == "boundary" and threads > 1:
+                        on_cpu = [values.cpu() for values in piece]
+                        under_way.append((metric, pool.submit(metric.count, *on_cpu)))
+                    else:
+                        metric.update(*piece)
+            while len(under_way) > _AHEAD * threads:
+                _take(under_way)
+        while under_way:
+            _take(under_way)
+    return {name: _whole(metric).compute() for name, metric in metrics.items()}
 
 
 @torch.inference_mode()
-def similarity(student: SAK, scenes: Scenes) -> dict[str, float]:
+def similarity(student: SAK, batches: Batches) -> dict[str, float]:
     """Cosine of the student's and each teacher's flattened maps, mean over images and the four levels (Tables 3, 17).
 
     Where the two maps differ in size, the smaller is resized to the larger, as in the distillation loss.
     """
     student.eval()
-    totals: dict[str, list[torch.Tensor]] = {}
-    for batch in scenes.in_order():
+    cosines: dict[str, list[Tensor]] = {}
+    for batch in batches:
         for name, maps in student.student_maps(student.represent(batch["image"])).items():
-            for mine, theirs in zip(maps, feature_maps(batch[f"features/{name}"]), strict=True):
+            for mine, theirs in zip(maps, batch[f"features/{name}"], strict=True):
                 size = (max(mine.shape[2], theirs.shape[2]), max(mine.shape[3], theirs.shape[3]))
                 ours, known = bilinear(mine, size), bilinear(theirs, size)
-                totals.setdefault(name, []).append(F.cosine_similarity(ours.flatten(1), known.flatten(1)))
-    return {name: torch.cat(values).mean().item() for name, values in totals.items()}
+                cosines.setdefault(name, []).append(F.cosine_similarity(ours.flatten(1), known.flatten(1)))
+    return {name: _mean(torch.cat(values)).item() for name, values in cosines.items()}
 
 
 @torch.inference_mode()
-def mean_gates(student: SAK, scenes: Scenes) -> list[Any]:
+def mean_gates(student: SAK | UpperBound, batches: Batches) -> list[Any]:
     """Gates averaged over the images, as nested lists (levels, tasks, experts): Figures 4 and 7."""
     student.eval()
-    gates = [student.gates(batch["image"]) for batch in scenes.in_order()]
-    return torch.cat(gates, dim=1).mean(1).tolist()
+    gates = [student.gates(batch["image"]) for batch in batches]
+    return _mean(torch.cat(gates, dim=1).transpose(0, 1)).tolist()
+
+
+def _take(under_way: deque[tuple[Metric, "Future[Tensor]"]]) -> None:
+    """Add the oldest count to its metric's sums."""
+    metric, count = under_way.popleft()
+    metric.sums = metric.sums + count.result()
+
+
+def _unpadded(prediction: Tensor, target: Tensor, batch: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:
+    """Prediction and target (b, ..., H, W) without padding: whole where there is none, otherwise image by image."""
+    if "box" not in batch:
+        return [(prediction, target)]
+    pieces = []
+    for i, (top, left, height, width) in enumerate(batch["box"].tolist()):
+        inside = (slice(i, i + 1), ..., slice(top, top + height), slice(left, left + width))
+        pieces.append((prediction[inside], target[inside]))
+    return pieces
+
+
+def _whole(metric: Metric) -> Metric:
+    """The metric with the sums of all processes."""
+    if world() > 1:
+        torch.distributed.all_reduce(metric.sums)
+    return metric
+
+
+def _mean(values: Tensor) -> Tensor:
+    """The mean over the images of all processes, of values (images, ...)."""
+    if world() == 1:
+        return values.mean(0)
+    total, count = values.sum(0), torch.tensor(len(values), device=values.device)
+    torch.distributed.all_reduce(total)
+    torch.distributed.all_reduce(count)
+    return total / count

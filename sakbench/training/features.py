@@ -2,81 +2,108 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
-from sakbench import backbones
+from sakbench.backbones.encoder import Encoder
 from sakbench.cache import cache_folder
 from sakbench.data import miniworld
 from sakbench.errors import UserError
 from sakbench.training.loop import Interrupted
 from sakbench.training.scenes import images_tensor
 
+Levels = list[np.ndarray]  # four arrays (n, h, w, d), float16, on disk
+
 _BATCH = 50
 
 
 def bank(
-    backbone: str,
+    name: str,
+    encoder: Callable[[], Encoder],
     split: miniworld.Split,
+    size: int,
     *,
     flipped: bool = False,
     report: Callable[[int, int], None] = lambda done, count: None,
     stop: Callable[[], bool] = lambda: False,
-) -> np.ndarray:
-    """The four levels' patch tokens of `backbone` on every image of `split`: float16 (n, 4, tokens, d), on disk.
+) -> Levels:
+    """The four levels of a backbone on every image of `split` at `size` pixels: float16 (n, h, w, d) each, on disk.
 
-    With `flipped` the images are mirrored first. Half precision keeps three digits of un-normalised features and
-    halves the file. The file's name holds the digests of the weights and of the images; it is written under another
-    name and renamed, so a file with this name is whole. Raises `Interrupted` when `stop()` became true.
+    `name` says all of the backbone that its features depend on; `encoder` builds it if it is needed. With `flipped`
+    the images are mirrored first. Half precision keeps three digits of un-normalised features and halves the files.
+    The folder's name holds a digest of `name` and of the images; it is written under another name and renamed, so a
+    folder with this name is whole. Raises `Interrupted` when `stop()` became true.
     """
-    path = _path(backbone, split, flipped)
-    if path.exists():
-        return _read(path)
-    encoder = backbones.create(backbone).eval()
+    folder = _folder(name, split, size, flipped)
+    if not folder.exists():
+        _write(folder, encoder().eval(), split, size, flipped, report, stop)
+    return _read(folder)
+
+
+def _write(
+    folder: Path,
+    encoder: Encoder,
+    split: miniworld.Split,
+    size: int,
+    flipped: bool,
+    report: Callable[[int, int], None],
+    stop: Callable[[], bool],
+) -> None:
     count = len(split.images)
-    draft = path.with_name(f".{path.name}-{os.getpid()}")
+    draft = folder.with_name(f".{folder.name}-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}-*"):  # by processes that were killed
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{folder.name}-*"):  # by processes that were killed
             if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
-                left.unlink(missing_ok=True)
-        with draft.open("wb") as file, torch.inference_mode():
+                shutil.rmtree(left, ignore_errors=True)
+        draft.mkdir()
+        with torch.inference_mode():
             for first in range(0, count, _BATCH):
                 if stop():
                     raise Interrupted
                 rows = np.arange(first, min(first + _BATCH, count))
-                images = images_tensor(split, rows, encoder.image_size[0])
+                images = images_tensor(split, rows, size)
                 maps = encoder(images.flip(-1) if flipped else images)
-                tokens = torch.stack([m.flatten(2).transpose(1, 2) for m in maps], dim=1).half().numpy()
-                if first == 0:
-                    header = {"descr": tokens.dtype.str, "fortran_order": False, "shape": (count, *tokens.shape[1:])}
-                    np.lib.format.write_array_header_1_0(file, header)
-                file.write(tokens.tobytes())
+                for level, features in enumerate(maps, start=1):
+                    _append(draft / f"level-{level}.npy", features, count)
                 report(int(rows[-1]) + 1, count)
-        draft.rename(path)
+        draft.rename(folder)
     except OSError as error:
         raise UserError(
-            f"the features of {backbone} could not be written to {path.parent} ({error.strerror}): make room there, or"
-            " name another folder in SAKBENCH_CACHE."
+            f"features could not be written to {folder.parent} ({error.strerror}): make room there, or name another"
+            " folder in SAKBENCH_CACHE."
         ) from error
     finally:
-        draft.unlink(missing_ok=True)
-    return _read(path)
+        shutil.rmtree(draft, ignore_errors=True)
 
 
-def _read(path: Path) -> np.ndarray:
+def _append(path: Path, features: Tensor, count: int) -> None:
+    """Add maps (b, d, h, w) to the array file of `count` images."""
+    values = features.permute(0, 2, 3, 1).half().numpy()
+    new = not path.exists()
+    with path.open("ab") as file:
+        if new:
+            header = {"descr": values.dtype.str, "fortran_order": False, "shape": (count, *values.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(values.tobytes())
+
+
+def _read(folder: Path) -> Levels:
     try:
-        return np.load(path, mmap_mode="r")
+        return [np.load(folder / f"level-{level}.npy", mmap_mode="r") for level in (1, 2, 3, 4)]
     except (OSError, ValueError) as error:
         raise UserError(
-            f"the features {path} cannot be read ({error}): delete the file to compute it again."
+            f"the features {folder} cannot be read ({error}): delete the folder to compute them again."
         ) from error
 
 
-def _path(backbone: str, split: miniworld.Split, flipped: bool) -> Path:
-    digest = hashlib.sha256(f"{backbones.weights_digest(backbone)} {split.checksum}".encode()).hexdigest()[:16]
-    return cache_folder() / "features" / f"{backbone}-{digest}{'-flipped' if flipped else ''}.npy"
+def _folder(name: str, split: miniworld.Split, size: int, flipped: bool) -> Path:
+    digest = hashlib.sha256(f"{name} {size} {split.checksum}".encode()).hexdigest()[:16]
+    readable = name.split()[0].replace("/", "-")
+    return cache_folder() / "features" / f"{readable}-{digest}{'-flipped' if flipped else ''}"

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sakbench.errors import UserError
+from sakbench.models.processes import rank, world
 from sakbench.training import checkpoint
 from sakbench.training.recipe import Recipe
 
 Batch = dict[str, Tensor]
 _REPORT_SECONDS = 0.5
+_AGREE_STEPS = 16
 _CHECKPOINT_SECONDS = float(os.environ.get("SAKBENCH_CHECKPOINT_SECONDS", "20"))
 
 
@@ -39,6 +42,9 @@ def fit(
     recipe: Recipe,
     *,
     seed: int,
+    parts: int = 1,
+    on_cpu: bool = True,
+    prepare: Callable[[Any], Any] = lambda batch: batch,
     checkpoints: Path | None = None,
     report: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -51,13 +57,19 @@ def fit(
     its step alone. Every step draws its random numbers from a stream of its own, made from `seed` and the step, so
     a run that goes on from `checkpoints` ends with the same weights as one that was never stopped.
 
+    A step's batch may come in `parts`, whose gradients are accumulated, and be shared by the processes of a
+    `torch.distributed` group; then `batches` yields this process's parts one after the other, and the objective, which
+    must have `survey(parts)`, gets its sum over all parts and processes as a second argument, so that the parts' terms
+    add up to the batch's. `prepare` brings a part to the device, as late as possible.
+
     The seconds include those before an interruption. Raises `UserError` when the loss is not finite, `Interrupted`
     when `stop()` became true.
     """
-    # Scale mini is for the CPU: the same sums on every machine, whatever else it has.
-    accelerator = Accelerator(cpu=True, mixed_precision="no")
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
+    device = accelerator.device
     # Accelerate keeps one precision per process; this way every training has its own.
-    half = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    objective.to(device)
     optimizer = torch.optim.AdamW(
         _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
     )
@@ -65,18 +77,16 @@ def fit(
     model, optimizer = accelerator.prepare(objective, optimizer)
     model.train()
     began = reported = saved = time.monotonic()
-    finite = torch.ones((), dtype=torch.bool)
+    saving = _CHECKPOINT_SECONDS
+    finite = torch.ones((), dtype=torch.bool, device=device)
     stream = batches(start)
     after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
     for step in range(start, recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
         torch.manual_seed(_stream(seed, step))
-        with half:
-            losses = model(next(stream))
-        total = torch.stack(list(losses.values())).sum()
-        finite &= torch.isfinite(total.detach())
-        accelerator.backward(total)
+        losses = _gradients(accelerator, model, objective, [next(stream) for _ in range(parts)], prepare, half)
+        finite &= torch.isfinite(torch.stack(list(losses.values())).sum())
         if recipe.clip is not None:
             accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
@@ -85,20 +95,60 @@ def fit(
             after_step(step)
 
         done, now = step + 1, time.monotonic()
-        if done == recipe.steps or now - reported > _REPORT_SECONDS:
+        last = done == recipe.steps
+        if world() > 1 and done % _AGREE_STEPS and not last:
+            continue  # processes can only report, save and stop at the same step
+        interrupted = bool(_over_processes(torch.tensor(float(stop()), device=device)))
+        if last or now - reported > _REPORT_SECONDS or world() > 1:
             reported = now
+            losses = {name: _over_processes(value) for name, value in losses.items()}
             _require_finite(finite, losses, done)
             if report:
-                report(Progress(done, recipe.steps, {k: v.detach().item() for k, v in losses.items()}))
-        interrupted = stop()
-        if checkpoints and (interrupted or done == recipe.steps or now - saved > _CHECKPOINT_SECONDS):
-            saved = now
+                report(Progress(done, recipe.steps, {name: value.item() for name, value in losses.items()}))
+        if checkpoints and rank() == 0 and (interrupted or last or now - saved > saving):
             _require_finite(finite, losses, done)
             checkpoint.save(checkpoints, done, spent + now - began, objective, optimizer.optimizer)
-        if interrupted and done < recipe.steps:
+            saved = time.monotonic()
+            saving = max(_CHECKPOINT_SECONDS, 50 * (saved - now))  # so that saving takes 2% of the time at most
+        if interrupted and not last:
             raise Interrupted
     objective.eval()
     return spent + time.monotonic() - began
+
+
+def _gradients(
+    accelerator: Accelerator,
+    model: nn.Module,
+    objective: nn.Module,
+    parts: list[Any],
+    prepare: Callable[[Any], Any],
+    half: torch.autocast,
+) -> dict[str, Tensor]:
+    """Leave the gradient of the whole batch's loss in the parameters; returns this process's share of its terms."""
+    whole: tuple[dict[str, Tensor], ...] = ()
+    if len(parts) > 1 or world() > 1:
+        survey: Any = objective.survey
+        counts = {name: count.to(accelerator.device) for name, count in survey(parts).items()}
+        whole = ({name: _over_processes(count) for name, count in counts.items()},)
+    summed: dict[str, Tensor] = {}
+    for number, part in enumerate(parts, start=1):
+        # Gradients travel between the processes once, with the last part.
+        with nullcontext() if number == len(parts) else accelerator.no_sync(model):
+            with half:
+                losses = model(prepare(part), *whole)
+            # Gradients are averaged over the processes, but their losses add up.
+            accelerator.backward(torch.stack(list(losses.values())).sum() * world())
+        for name, value in losses.items():
+            summed[name] = value.detach() + summed[name] if name in summed else value.detach()
+    return summed
+
+
+def _over_processes(value: Tensor) -> Tensor:
+    """The sum over all processes, without gradients."""
+    if world() > 1:
+        value = value.clone()
+        torch.distributed.all_reduce(value)
+    return value
 
 
 def _parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:
@@ -115,7 +165,7 @@ def _stream(seed: int, step: int) -> int:
 
 def _require_finite(finite: Tensor, losses: dict[str, Tensor], step: int) -> None:
     if not finite.item():
-        terms = ", ".join(f"{name} {value.detach().item():.4g}" for name, value in losses.items())
+        terms = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
         raise UserError(
             f"the loss is no longer finite at step {step} ({terms}): the run is given up and none of its numbers is"
             " kept; with a lower learning rate or other data it would be another run."

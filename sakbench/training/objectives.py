@@ -1,13 +1,19 @@
 """What is minimised: stage 1's distillation (Eq. 5), and the tasks' losses with or without it (Eq. 6)."""
 
+from typing import Any, Self
+
+import torch
 from torch import Tensor, nn
 
 from sakbench.models.distillation import teacher_loss
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK
+from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
 
 Losses = dict[str, Tensor]
+Batch = dict[str, Any]
+Whole = dict[str, Tensor]  # what `survey` counts, summed over all parts of a batch
 
 
 class DistillObjective(nn.Module):
@@ -17,22 +23,39 @@ class DistillObjective(nn.Module):
         super().__init__()
         self.student = student
 
-    def forward(self, batch: dict[str, Tensor]) -> Losses:
-        """The distillation loss of each teacher, from `image` and `features/TEACHER` (b, 4, tokens, d)."""
+    def survey(self, parts: list[Batch]) -> Whole:
+        """How many images these parts of a batch hold."""
+        return {"images": _images(parts)}
+
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
+        """The distillation loss of each teacher, from `image` and `features/TEACHER`."""
         experts = self.student.represent(batch["image"])
-        return _distillation(self.student.student_maps(experts), batch)
+        return _distillation(self.student.student_maps(experts), batch, whole)
 
 
 class TaskObjective(nn.Module):
     """Stage 2, baselines and probes: the weighted losses of the tasks, and gamma times the distillation loss."""
 
-    def __init__(self, student: SAK | PlainStudent, tasks: dict[str, Task], gamma: float) -> None:
+    def __init__(self, student: SAK | PlainStudent | UpperBound, tasks: dict[str, Task], gamma: float) -> None:
         super().__init__()
         self.student = student
         self.tasks = tasks
         self.gamma = gamma
 
-    def forward(self, batch: dict[str, Tensor]) -> Losses:
+    def train(self, mode: bool = True) -> Self:
+        """As any module; but a part that is frozen whole stays as in evaluation, whatever layers it has."""
+        super().train(mode)
+        for part in self.student.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def survey(self, parts: list[Batch]) -> Whole:
+        """How many images these parts of a batch hold, and how many pixels each task's loss divides by."""
+        counts = {name: sum(task.counts(part[name]) for part in parts) for name, task in self.tasks.items()}
+        return {"images": _images(parts), **{name: torch.as_tensor(count) for name, count in counts.items()}}
+
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
         """One term per task, already weighted, and one per teacher."""
         height, width = next(batch[name] for name in self.tasks).shape[-2:]
         size = (height, width)
@@ -41,25 +64,32 @@ class TaskObjective(nn.Module):
             experts = self.student.represent(batch["image"])
             logits = self.student.predict(experts, size)
             if self.gamma:
-                terms = _distillation(self.student.student_maps(experts), batch)
+                terms = _distillation(self.student.student_maps(experts), batch, whole)
                 distilled = {name: self.gamma * term for name, term in terms.items()}
         else:
             logits = self.student.predict(plain_maps(self.student, batch), size)
-        losses = {name: task.loss_weight * task.loss(logits[name], batch[name]) for name, task in self.tasks.items()}
+        counts = whole or {}
+        losses = {
+            name: task.loss_weight * task.loss(logits[name], batch[name], counts.get(name))
+            for name, task in self.tasks.items()
+        }
         return {**losses, **distilled}
 
 
-def plain_maps(student: PlainStudent, batch: dict[str, Tensor]) -> list[Tensor]:
-    """The backbone's four maps (b, d, h, w), from the batch where it is frozen and they are known."""
+def plain_maps(student: PlainStudent | UpperBound, batch: Batch) -> Any:
+    """What the student decodes: from its backbone, or from the batch where that is frozen and its maps are known."""
     known = batch.get("features/backbone")
-    return student.represent(batch["image"]) if known is None else feature_maps(known)
+    return student.represent(batch["image"]) if known is None else known
 
 
-def feature_maps(features: Tensor) -> list[Tensor]:
-    """Stored tokens (b, 4, tokens, d) as four square maps (b, d, h, w)."""
-    side = round(features.shape[2] ** 0.5)
-    return [level.transpose(1, 2).unflatten(2, (side, side)) for level in features.unbind(1)]
+def _distillation(maps: dict[str, list[Tensor]], batch: Batch, whole: Whole | None) -> Losses:
+    """Each teacher's term; of a part of a batch, the part's share in it."""
+    terms = {name: teacher_loss(mine, batch[f"features/{name}"]) for name, mine in maps.items()}
+    if whole is None:
+        return terms
+    share = len(batch["image"]) / whole["images"]
+    return {name: term * share for name, term in terms.items()}
 
 
-def _distillation(maps: dict[str, list[Tensor]], batch: dict[str, Tensor]) -> Losses:
-    return {name: teacher_loss(mine, feature_maps(batch[f"features/{name}"])) for name, mine in maps.items()}
+def _images(parts: list[Batch]) -> Tensor:
+    return torch.tensor(sum(len(part["image"]) for part in parts))

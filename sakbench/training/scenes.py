@@ -1,18 +1,19 @@
 """Miniworld scenes as training batches: normalised images, targets, teachers' features, mirrored together."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sakbench.backbones.inputs import IMAGENET
 from sakbench.data import miniworld
 from sakbench.tasks.base import Task
 from sakbench.training.order import coins_of_step, rows_of_step
 
-IMAGE_MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, for every model, as in the paper
-IMAGE_STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+IMAGE_MEAN, IMAGE_STD = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
 TARGET_SIZE = (64, 64)
 
 
@@ -31,8 +32,8 @@ def images_tensor(split: miniworld.Split, rows: np.ndarray, size: int) -> Tensor
 class Scenes:
     """A split in memory, ready to be drawn from.
 
-    `banks` are features by name, plain and mirrored: float16 (n, 4, tokens, d) each. A batch holds `image` (left out
-    if `size` is None), every task's target and `features/NAME` (b, 4, tokens, d).
+    `banks` are features by name, plain and mirrored: four levels each, float16 (n, h, w, d). A batch holds `image`
+    (left out if `size` is None), every task's target and `features/NAME`, four maps (b, d, h, w).
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Scenes:
         *,
         size: int | None,
         tasks: dict[str, Task] | None = None,
-        banks: Mapping[str, tuple[np.ndarray, np.ndarray | None]] | None = None,
+        banks: Mapping[str, tuple[list[np.ndarray], list[np.ndarray] | None]] | None = None,
     ) -> None:
         self.count = len(split.images)
         everything = np.arange(self.count)
@@ -53,10 +54,10 @@ class Scenes:
         }
         self.banks = banks or {}
 
-    def batch(self, rows: np.ndarray, mirrored: np.ndarray) -> dict[str, Tensor]:
+    def batch(self, rows: np.ndarray, mirrored: np.ndarray) -> dict[str, Any]:
         """The scenes `rows`; those where `mirrored` is true are flipped left to right."""
         flip = torch.from_numpy(mirrored)
-        batch: dict[str, Tensor] = {}
+        batch: dict[str, Any] = {}
         if self.images is not None:
             images = self.images[rows]
             batch["image"] = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
@@ -65,13 +66,14 @@ class Scenes:
             target[flip] = self.tasks[name].flip(target[flip])
             batch[name] = target
         for name, (plain, mirror) in self.banks.items():
-            features = plain[rows]
+            levels = [level[rows] for level in plain]
             if mirror is not None and mirrored.any():
-                features[mirrored] = mirror[rows[mirrored]]
-            batch[f"features/{name}"] = torch.from_numpy(features).float()
+                for level, other in zip(levels, mirror, strict=True):
+                    level[mirrored] = other[rows[mirrored]]
+            batch[f"features/{name}"] = [torch.from_numpy(level).float().permute(0, 3, 1, 2) for level in levels]
         return batch
 
-    def draw(self, batch_size: int, seed: int, start: int, *, mirror: bool) -> Iterator[dict[str, Tensor]]:
+    def draw(self, batch_size: int, seed: int, start: int, *, mirror: bool) -> Iterator[dict[str, Any]]:
         """Endless shuffled epochs from step `start` on; step k's batch is a function of `seed` and k alone."""
         step = start
         while True:
@@ -79,7 +81,7 @@ class Scenes:
             yield self.batch(rows, coins_of_step(batch_size, seed, step) & mirror)
             step += 1
 
-    def in_order(self, batch_size: int = 50) -> Iterator[dict[str, Tensor]]:
+    def in_order(self, batch_size: int = 50) -> Iterator[dict[str, Any]]:
         """Every scene once, not mirrored."""
         for first in range(0, self.count, batch_size):
             rows = np.arange(first, min(first + batch_size, self.count))

@@ -2,13 +2,13 @@ from sakbench.experiments import tables
 from sakbench.experiments.rows import multi_task, sak, stage1
 from sakbench.runs.jobs import Bank, banks_of, jobs
 from sakbench.runs.plan import label, plan
-from sakbench.runs.scales import MINI
+from sakbench.runs.scales import MINI, get
 
 NOTHING = {"is_stored": lambda run: False, "has_weights": lambda run: False}
 
 
-def specs(name, seeds=(0,)):
-    return [s for seed in seeds for row in tables.get(name).build(MINI, seed) for s in row.runs]
+def specs(name, seeds=(0,), scale=MINI):
+    return [s for seed in seeds for row in tables.get(name).build(scale, seed) for s in row.runs]
 
 
 def test_table7_trains_each_stage_once_and_ancestors_first():
@@ -64,6 +64,7 @@ def test_long_chains_start_first():
 
 
 def test_labels_tell_the_runs_of_a_table_apart():
-    for name in tables.EXPERIMENTS:
-        order = plan(specs(name), **NOTHING)
-        assert len({(label(s), s.recipe.steps) for s in order}) == len(order)
+    for experiment in tables.EXPERIMENTS.values():
+        for scale in experiment.scales:
+            order = plan(specs(experiment.name, scale=get(scale)), **NOTHING)
+            assert len({(label(s), s.recipe.steps) for s in order}) == len(order)

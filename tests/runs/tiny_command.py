@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sakbench.experiments.rows import Experiment, Row, multi_task, sak, single_task
-from sakbench.report.commands import run_and_print
+from sakbench.report.running import Request, run_and_print
 from sakbench.runs.scales import MINI
 
 STEPS = 40
@@ -30,4 +30,4 @@ def rows(scale, seed):
 EXPERIMENT = Experiment("faults", "A small table", rows)
 
 if __name__ == "__main__":
-    sys.exit(run_and_print(EXPERIMENT, SCALE, 1, 2, Path(sys.argv[1]), " ".join(sys.argv), as_json=False))
+    sys.exit(run_and_print(EXPERIMENT, SCALE, Request(Path(sys.argv[1]), " ".join(sys.argv), jobs=2)))

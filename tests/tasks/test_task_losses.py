@@ -135,3 +135,12 @@ def test_sizes_that_would_broadcast_are_refused(name):
     task, logits, target = example(name)
     with pytest.raises(ValueError, match="do not fit"):
         task.loss(logits, target[:1])
+
+
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_parts_of_a_batch_add_up_to_its_loss(name):
+    task, logits, target = example(name)
+    whole = task.counts(target)
+    parts = [task.loss(logits[i : i + 1], target[i : i + 1], whole) for i in range(len(logits))]
+    assert (sum(task.counts(part[None]) for part in target) == whole).all()
+    assert sum(parts).item() == pytest.approx(task.loss(logits, target).item())

@@ -1,15 +1,15 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sakbench import data, tasks
+from sakbench import backbones, data, tasks
 from sakbench.data import miniworld
 from sakbench.errors import UserError
 from sakbench.training import features
 from sakbench.training.loop import Interrupted
-from sakbench.training.objectives import feature_maps
 from sakbench.training.scenes import Scenes
 
 COUNT = 10
@@ -70,33 +70,31 @@ def test_seeds_draw_differently(scenes):
 
 
 def test_stored_features_are_the_backbones(split):
-    from sakbench import backbones
-
-    stored = features.bank("mini_vit_s.supervised", split)
-    mirrored = features.bank("mini_vit_s.supervised", split, flipped=True)
-    scenes = Scenes(split, size=64, banks={"ViT": (stored, mirrored)})
     encoder = backbones.create("mini_vit_s.supervised").eval()
+    stored, mirrored = (features.bank("vit", lambda: encoder, split, 64, flipped=flip) for flip in (False, True))
+    scenes = Scenes(split, size=64, banks={"ViT": (stored, mirrored)})
     for flip in (False, True):
         batch = scenes.batch(np.arange(COUNT), np.full(COUNT, flip))
         with torch.inference_mode():
-            for kept, fresh in zip(feature_maps(batch["features/ViT"]), encoder(batch["image"]), strict=True):
+            for kept, fresh in zip(batch["features/ViT"], encoder(batch["image"]), strict=True):
                 torch.testing.assert_close(kept, fresh, atol=2e-2, rtol=2e-3)  # half precision on disk
 
 
 def test_an_interrupted_feature_file_leaves_nothing_behind(split, cache):
     before = set((cache / "features").glob("*"))
     with pytest.raises(Interrupted):
-        features.bank("mini_samvit_b.random", split, stop=lambda: True)
+        features.bank("sam", lambda: backbones.create("mini_samvit_b.random"), split, 128, stop=lambda: True)
     assert set((cache / "features").glob("*")) == before
 
 
 def test_features_that_were_cut_short_are_named(split):
-    file = Path(features.bank("mini_vit_s.supervised", split).filename)
+    encoder = partial(backbones.create, "mini_vit_s.supervised")
+    file = Path(features.bank("vit", encoder, split, 64)[2].filename)
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="delete the file") as error:
-        features.bank("mini_vit_s.supervised", split)
-    assert str(file) in str(error.value)
+    with pytest.raises(UserError, match="delete the folder") as error:
+        features.bank("vit", encoder, split, 64)
+    assert str(file.parent) in str(error.value)
     file.write_bytes(whole)
 
 

@@ -1,0 +1,167 @@
+"""`sakbench run`: from what the user asked for to a finished table."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+from rich.console import Console
+from rich.markup import escape
+
+from sakbench.errors import INTERRUPTED, UserError, unknown
+from sakbench.experiments import tables
+from sakbench.experiments.preparation import of_the_data, require_weights
+from sakbench.experiments.rows import Experiment
+from sakbench.experiments.run import Interruption, only_writer, planned, select
+from sakbench.experiments.run import run as run_experiment
+from sakbench.report.commands import console, print_json
+from sakbench.report.progress import Display, Rendering
+from sakbench.report.summary import summarize
+from sakbench.report.terminal import print_table
+from sakbench.runs import devices
+from sakbench.runs.executor import Executor, LocalExecutor
+from sakbench.runs.jobs import Job
+from sakbench.runs.place import Place
+from sakbench.runs.scales import Scale
+from sakbench.runs.scales import get as get_scale
+from sakbench.runs.spec import RunSpec
+from sakbench.store import published
+from sakbench.store.database import open_store
+
+NORMS = ("paper", "native")
+SAM_PADDINGS = ("crop", "stretch")
+
+
+@dataclass(frozen=True)
+class Request:
+    """How an experiment is to be run: on which data and devices, into which store.
+
+    `again` is the command that goes on after an interruption. `gpus`, `jobs` and `images` (at once on each device) are
+    chosen for the machine and the scale where they are None or 0.
+    """
+
+    store: Path
+    again: str
+    seeds: int = 1
+    rows: str = ""
+    data: Path | None = None
+    gpus: int | None = None
+    jobs: int | None = None
+    images: int = 0
+    dry_run: bool = False
+    as_json: bool = False
+
+
+def scale_of(
+    name: str,
+    dataset: str = "",
+    *,
+    norm: str = "paper",
+    sam_padding: str = "crop",
+    weights: Mapping[str, Path] | None = None,
+    data: Path | None = None,
+) -> Scale:
+    """The scale that a user asks for. With `data`, its numbers of images are those that are really there.
+
+    Raises `UserError` for a word that is none of the allowed ones, and for data that are not there.
+    """
+    if norm not in NORMS:
+        raise unknown("normalisation", norm, NORMS)
+    if sam_padding not in SAM_PADDINGS:
+        raise unknown("treatment of SAM's padding", sam_padding, SAM_PADDINGS)
+    scale = replace(
+        get_scale(name, dataset),
+        norm=cast(Literal["paper", "native"], norm),
+        sam_padding=cast(Literal["crop", "stretch"], sam_padding),
+        weights=dict(weights or {}),
+    )
+    return scale if data is None else of_the_data(scale, data)
+
+
+def run(name: str, scale: Scale, request: Request, *, protocol: str = "") -> int:
+    """Run one of the paper's experiments, by name, and print its table; returns the exit code."""
+    return run_and_print(tables.get(name, protocol), scale, request)
+
+
+def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int:
+    """Run an experiment with seeds 0 to `request.seeds` - 1 and print its table; returns the exit code."""
+    wanted = select(experiment, scale, range(request.seeds), request.rows)
+    if request.dry_run:
+        from sakbench.report.dry_run import print_plan  # here, because it imports torch
+
+        print_plan(experiment, scale, wanted, request)
+        return 0
+    if scale.name == "paper" and request.data is None:
+        raise UserError(
+            "scale paper reads real photographs: name the folder that holds them with --data DIR (`sakbench data check"
+            " DIR` tells what is missing there), or look at the plan with --dry-run."
+        )
+    chosen = devices.choose(scale.name, request.gpus, request.jobs)
+    folder = request.store.parent / "runs"
+    place = Place(
+        folder, request.data, scale.weights, request.images, _workers(scale, chosen), on_cpu=chosen[0] == "cpu"
+    )
+    if devices.launched():
+        from sakbench.runs.launched import LaunchedExecutor, follow  # here, because it imports torch
+
+        if os.environ["RANK"] != "0":
+            follow(place)
+            return 0
+        executor: Executor = LaunchedExecutor(place)
+        chosen = chosen[:1] * int(os.environ["WORLD_SIZE"])
+    else:
+        executor = LocalExecutor(chosen, place)
+    # With --json, standard output belongs to the JSON alone.
+    out = console(stderr=request.as_json)
+    store = open_store(request.store, write=True)
+    with only_writer(folder):
+        store.abandon_running("its process ended without a word")
+        todo = planned(wanted, store, folder, len(chosen))
+        _announce(out, experiment.title, scale, request.seeds, todo, chosen)
+        if scale.name == "paper":
+            require_weights([job.work for job in todo if isinstance(job.work, RunSpec)], scale)
+        try:
+            run_experiment(
+                todo,
+                experiment,
+                scale,
+                range(request.seeds),
+                store,
+                folder,
+                executor,
+                watch=lambda work: Display(out, experiment.name, work),
+                rendering=Rendering(out),
+            )
+        except Interruption:
+            again = f"`{escape(request.again)}` goes on from there."
+            out.print(f"\nstopped; finished runs and checkpoints are kept. {again}", soft_wrap=True)
+            return INTERRUPTED
+    summary = summarize(experiment, store.frame(), published.frame(), scale)
+    if request.as_json:
+        print_json(summary.to_json())
+        return 0
+    print_table(out, summary)
+    out.print(
+        f"stored in {escape(str(request.store))} · again with --seeds 3 · `sakbench show {experiment.name}` reads it",
+        style="dim",
+    )
+    return 0
+
+
+def _workers(scale: Scale, chosen: list[str]) -> int:
+    """How many processes read photographs for each device; mini's images are in memory."""
+    return 0 if scale.name == "mini" else max(1, devices.cores() // len(chosen) - 1)
+
+
+def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], chosen: list[str]) -> None:
+    runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
+    shared = sum(run.kind == "distill" for run in runs)
+    names = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
+    out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
+    if runs:
+        work = f"{len(runs)} runs to train, {shared} of them stage 1"
+        where = "" if chosen[0] == "cpu" else f", on {len(set(chosen))} GPUs"
+        out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)\n", highlight=False)
+    else:
+        out.print("every run is in the store already\n")

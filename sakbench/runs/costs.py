@@ -1,0 +1,91 @@
+"""What a run will take, before it is done: its models built without weights, and their multiplications counted."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import nn
+
+from sakbench import backbones
+from sakbench.accounting.counting import count
+from sakbench.backbones.encoder import Encoder
+from sakbench.models.parameters import parameter_count, set_trainable
+from sakbench.runs.spec import RunSpec
+from sakbench.runs.students import build
+from sakbench.training.scenes import TARGET_SIZE
+
+_BYTES = 4  # of a weight
+_BACKWARD = 2  # times the forward's multiplications
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run: parameters and those that are trained; multiplications of one image in inference and in training
+    (teachers included); those of the whole run; bytes of weights that it leaves on the disk."""
+
+    parameters: int
+    trained: int
+    macs: int
+    training_macs: int
+    total_macs: int
+    disk: int
+
+
+def cost(run: RunSpec) -> Cost:
+    """What a run takes, as far as it can be counted."""
+    parameters, trained, macs, frozen_macs = _student(_shape_of(run))
+    teachers = sum(_encoder_macs(name, run.size) for _, name in run.teachers) if _distils(run) else 0
+    training = 0 if run.kind == "score" else macs + _BACKWARD * (macs - frozen_macs) + teachers
+    images = 0 if run.kind == "score" else run.recipe.steps * run.recipe.batch_size
+    tested = run.test_images * (macs + (teachers if run.kind == "distill" else 0))
+    disk = 0 if run.kind == "score" else (trained if run.fuse else parameters) * _BYTES
+    return Cost(parameters, trained, macs, training, images * training + tested, disk)
+
+
+def _distils(run: RunSpec) -> bool:
+    return run.kind == "distill" or run.gamma > 0
+
+
+def _shape_of(run: RunSpec) -> RunSpec:
+    """The run without what its size does not depend on, so that runs of one shape are counted once."""
+    return replace(run, seed=0, inputs=(), start=None, protocol="paper", gamma=0.0, train_images=0, test_images=0)
+
+
+@cache
+def _student(run: RunSpec) -> tuple[int, int, int, int]:
+    """Parameters, trained ones, multiplications of one image, and those of parts that do not learn."""
+    with torch.device("meta"):
+        student = build(run, lambda name: _encoder(name, run.size))
+    set_trainable(student, "freeze" if run.frozen else "full")
+    images = _images(run.backbone, run.size)
+    output_size = run.size or TARGET_SIZE
+    student.eval()
+
+    def forward() -> None:
+        if run.kind == "distill":
+            student.represent(images)
+        else:
+            student(images, output_size)
+
+    whole = count(student, forward).executed
+    frozen = count(student, lambda: student.represent(images)).executed if run.frozen else 0
+    if run.fuse:
+        frozen += sum(_encoder_macs(name, run.size) for _, name in run.teachers)
+    return parameter_count(student), parameter_count(student, trainable=True), whole, frozen
+
+
+@cache
+def _encoder_macs(name: str, size: tuple[int, int] | None) -> int:
+    with torch.device("meta"):
+        encoder: nn.Module = _encoder(name, size).eval()
+    return count(encoder, lambda: encoder(_images(name, size))).executed
+
+
+def _encoder(name: str, size: tuple[int, int] | None) -> Encoder:
+    own = backbones.info(name).own_input
+    return backbones.create(name, image_size=None if own else size, pretrained=False)
+
+
+def _images(name: str, size: tuple[int, int] | None) -> torch.Tensor:
+    side = backbones.info(name).image_size
+    return torch.empty(1, 3, *(size or (side, side)), device="meta")

@@ -1,0 +1,84 @@
+"""Scale paper's material: the real data sets, read and augmented while training; teachers look on."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sakbench.data.archives import ArchiveSplit, open_split
+from sakbench.data.transforms import DistillTransform, EvaluationTransform, Transform, TuneTransform, ViewTransform
+from sakbench.errors import UserError
+from sakbench.metrics.boundary import label_edges
+from sakbench.runs import encoders
+from sakbench.runs.material import Batch, Material
+from sakbench.runs.place import Place
+from sakbench.runs.scales import get as get_scale
+from sakbench.runs.spec import RunSpec
+from sakbench.tasks.base import Task
+from sakbench.training import loader
+from sakbench.training.committee import Committee
+
+
+def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
+    """The photographs of a run, from the folder `place.data`."""
+    size = spec.size
+    assert size is not None
+    device = torch.device("cpu" if place.on_cpu else "cuda")
+    distils = spec.kind == "distill"
+    together = place.images or get_scale(spec.scale).layouts[spec.kind].images
+    committee = Committee(_teachers(spec, place) if distils or spec.gamma else {}, device)
+    onlookers = committee if distils else Committee({}, device)  # in a test of tasks nobody asks the teachers
+
+    def training(start: int) -> Any:
+        augmented = DistillTransform(size) if distils else TuneTransform(size)
+        images = _open(spec, "train", place, tuple(chosen), augmented, spec.train_images)
+        return loader.draw(images, spec.recipe.batch_size, spec.seed, start, parts=parts, workers=place.workers)
+
+    def test() -> Any:
+        plain = ViewTransform(size) if distils else EvaluationTransform(size)
+        images = _open(spec, spec.test_split, place, tuple(chosen), plain, spec.test_images)
+        for batch in loader.in_order(images, together, workers=place.workers):
+            yield onlookers(_with_truth(batch, spec))
+
+    try:
+        parts = loader.parts_of(spec.recipe.batch_size, together)
+    except ValueError as error:
+        raise UserError(f"{error}: start as many as divide it.") from error
+    return Material(training, test, committee, parts)
+
+
+def _open(
+    spec: RunSpec, split: str, place: Place, tasks: tuple[str, ...], transform: Transform, count: int
+) -> ArchiveSplit:
+    assert place.data is not None
+    scored = "boundary" in tasks and split == spec.test_split
+    images = open_split(spec.dataset, split, place.data, tasks=tasks, transform=transform, with_boundary_source=scored)
+    if len(images) != count:
+        raise UserError(
+            f"the {split} split of {spec.dataset} in {place.data} has {len(images)} images, but the run was planned for"
+            f" {count}: the data changed since; call the command again."
+        )
+    return images
+
+
+def _with_truth(batch: Batch, spec: RunSpec) -> Batch:
+    """The batch with what odsF takes as the true boundaries, which is not quite what they are learned from."""
+    source = batch.pop("boundary_source", None)
+    if source is None:
+        return batch
+    if spec.dataset == "nyud-v2" and spec.nyud_truth == "clean":
+        return {**batch, "truth/boundary": (source != 0).to(torch.uint8)}
+    return {**batch, "truth/boundary": torch.stack([_edges(s, b) for s, b in zip(source, batch["box"], strict=True)])}
+
+
+def _edges(source: Tensor, box: Tensor) -> Tensor:
+    """The edges of a label map (H, W) within its padding, uint8 (H, W); the padding has none."""
+    top, left, height, width = box.tolist()
+    edges = torch.zeros_like(source, dtype=torch.uint8)
+    inside = source[top : top + height, left : left + width].numpy()
+    edges[top : top + height, left : left + width] = torch.from_numpy(label_edges(inside))
+    return edges
+
+
+def _teachers(spec: RunSpec, place: Place) -> dict[str, Any]:
+    return {name: encoders.load(backbone, spec, place) for name, backbone in spec.teachers}

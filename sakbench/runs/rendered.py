@@ -1,0 +1,92 @@
+"""Scale mini's material: rendered scenes in memory, and what frozen backbones make of them, computed once."""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import torch
+
+from sakbench import backbones, data
+from sakbench.runs.jobs import Bank
+from sakbench.runs.material import Material
+from sakbench.runs.place import Place
+from sakbench.runs.spec import RunSpec
+from sakbench.tasks.base import Task
+from sakbench.training import features
+from sakbench.training.committee import Committee
+from sakbench.training.scenes import Scenes
+
+Report = Callable[[int, int], None]
+Stop = Callable[[], bool]
+
+
+def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
+    """The scenes of a run."""
+    mirrored = spec.kind != "distill"
+
+    def scenes(split: str, count: int, *, mirror: bool) -> Scenes:
+        banks = {}
+        for name, backbone in _read(spec, split).items():
+            plain = Bank.of(spec, split, count, backbone)
+            flipped = stored(Bank.of(spec, split, count, backbone, flipped=True), place) if mirror else None
+            banks[name] = (stored(plain, place), flipped)
+        return Scenes(data.load(spec.dataset, split, count), size=_image_size(spec), tasks=chosen, banks=banks)
+
+    @cache
+    def learned() -> Scenes:
+        return scenes("train" if mirrored else "distill", spec.train_images, mirror=mirrored)
+
+    @cache
+    def held_out() -> Scenes:
+        return scenes(spec.test_split, spec.test_images, mirror=False)
+
+    committee = Committee({}, torch.device("cpu" if place.on_cpu else "cuda"))  # its teachers have been asked before
+    return Material(
+        training=lambda start: learned().draw(spec.recipe.batch_size, spec.seed, start, mirror=mirrored),
+        test=lambda: map(committee, held_out().in_order()),
+        prepare=committee,
+    )
+
+
+def stored(
+    bank: Bank, place: Place, report: Report = lambda done, count: None, stop: Stop = lambda: False
+) -> features.Levels:
+    """The features of a bank, from the disk or computed now."""
+    weights = place.weights.get(bank.backbone)
+    entry = backbones.info(bank.backbone)
+    size = bank.size[0] if bank.size else entry.image_size
+    return features.bank(
+        f"{bank.backbone} {backbones.weights_digest(bank.backbone, weights)} {bank.norm} {bank.sam_padding}",
+        partial(
+            backbones.create,
+            bank.backbone,
+            image_size=None if entry.own_input else bank.size,
+            weights=weights,
+            norm=bank.norm,
+            sam_padding=bank.sam_padding,
+        ),
+        data.load(bank.dataset, bank.split, bank.count),
+        size,
+        flipped=bank.flipped,
+        report=report,
+        stop=stop,
+    )
+
+
+def _read(spec: RunSpec, split: str) -> dict[str, str]:
+    """Whose features a run reads of a split, by the name that they have in a batch."""
+    if _frozen_whole(spec):
+        return {"backbone": spec.backbone}
+    if spec.kind == "distill" or (spec.gamma and split == "train"):
+        return dict(spec.teachers)
+    return {}
+
+
+def _frozen_whole(spec: RunSpec) -> bool:
+    """Whether the backbone need not run, since its features do not change."""
+    return spec.frozen and not spec.is_sak
+
+
+def _image_size(spec: RunSpec) -> int | None:
+    if _frozen_whole(spec):
+        return None
+    return spec.size[0] if spec.size else backbones.info(spec.backbone).image_size

@@ -1,0 +1,72 @@
+"""From a spec to its untrained student and its tasks."""
+
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from sakbench import backbones, tasks
+from sakbench.backbones.encoder import Encoder
+from sakbench.data import catalogue, miniworld
+from sakbench.errors import UserError
+from sakbench.metrics import OdsF
+from sakbench.models.plain import PlainStudent
+from sakbench.models.sak import SAK
+from sakbench.models.upper_bound import UpperBound
+from sakbench.runs.spec import RunSpec
+from sakbench.tasks import protocols
+from sakbench.tasks.base import Task
+from sakbench.training.checkpoint import sync, write_tensors
+from sakbench.training.scenes import TARGET_SIZE
+
+Student = SAK | PlainStudent | UpperBound
+
+
+def tasks_of(spec: RunSpec) -> dict[str, Task]:
+    """The tasks of a run, measured as it says."""
+    protocol = protocols.get(spec.protocol)
+    boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
+    names = miniworld.CLASSES if spec.scale == "mini" else catalogue.get(spec.dataset).classes
+    classes, metrics = {"semseg": len(names)}, {"boundary": boundary}
+    return {name: tasks.make(name, classes=classes.get(name), metric=metrics.get(name)) for name in spec.tasks}
+
+
+def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Student:
+    """The student on the backbone that `load` gives; everything else is fresh from torch's global generator."""
+    encoder = load(spec.backbone)
+    channels = {name: task.channels for name, task in tasks_of(spec).items()}
+    if spec.fuse:
+        teachers = {name: load(backbone) for name, backbone in spec.teachers}
+        return UpperBound(encoder, teachers, channels, fuse=spec.fuse, noise=spec.noise, decoder=spec.decoder)
+    if not spec.is_sak:
+        return PlainStudent(encoder, channels, decoder=spec.decoder)
+    return SAK(
+        encoder,
+        teachers={name: backbones.info(backbone).dim for name, backbone in spec.teachers},
+        tasks=channels,
+        adapter_paths=spec.adapter_paths,
+        routers=spec.routers,
+        noise=spec.noise,
+        decoder=spec.decoder,
+    )
+
+
+def write(here: Path, model: Student, spec: RunSpec) -> None:
+    """The model in the form that `from_pretrained` loads, beside the run's spec; the weights come last, whole."""
+    try:
+        here.mkdir(parents=True, exist_ok=True)
+        (here / "run.json").write_text(json.dumps(spec.to_dict(), indent=2))
+        if isinstance(model, UpperBound):  # of no use elsewhere without its teachers
+            draft = here / f".draft-{os.getpid()}.safetensors"
+            write_tensors(draft, model.state_dict())
+            sync(draft)
+            draft.rename(here / "model.safetensors")
+            return
+        model.about = {"scale": spec.scale, "data set": spec.dataset, "run": spec.id}
+        model.output_size = spec.size or TARGET_SIZE
+        model.save_pretrained(here)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error

@@ -1,0 +1,39 @@
+"""Frozen teachers beside a training: they see every image that the student sees, as the student sees it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from sakbench.backbones.encoder import Encoder
+
+
+class Committee:
+    """Brings a batch to the device and adds what each teacher makes of its images: `features/NAME`, four maps.
+
+    Its encoders are no part of the trained module: they are neither saved nor optimised.
+    """
+
+    def __init__(self, teachers: Mapping[str, Encoder], device: torch.device) -> None:
+        self.device = device
+        self.teachers = {name: _frozen(encoder).to(device) for name, encoder in teachers.items()}
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with its tensors on the device, and the teachers' maps (b, d, h, w)."""
+        moved = {name: self._moved(value) for name, value in batch.items()}
+        with torch.no_grad():
+            features = {f"features/{name}": teacher(moved["image"]) for name, teacher in self.teachers.items()}
+        return {**moved, **features}
+
+    def _moved(self, value: Any) -> Any:
+        """A tensor, or a list of maps, on the device; anything else as it is."""
+        if isinstance(value, torch.Tensor):
+            return value.to(self.device, non_blocking=True)
+        if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
+            return [self._moved(one) for one in value]
+        return value
+
+
+def _frozen(encoder: nn.Module) -> nn.Module:
+    return encoder.eval().requires_grad_(False)

@@ -1,0 +1,79 @@
+"""Batches from data sets that are read while training: by worker processes, in an order known beforehand."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from sakbench.models.processes import rank, world
+from sakbench.training.order import rows_of_step, seed_of_image
+
+Item = dict[str, Any]
+
+
+class Images(Protocol):
+    """A data set whose items are functions of their row and a seed."""
+
+    def __len__(self) -> int:
+        """How many images it has."""
+
+    def __getitem__(self, place: tuple[int, int]) -> Item:
+        """The image of a row with its labels, augmented as a seed says."""
+
+
+class _Steps(Sampler[list[tuple[int, int]]]):
+    """This process's parts of the batches of steps `start`, `start + 1`, ...: parts of a step follow each other."""
+
+    def __init__(self, count: int, batch_size: int, seed: int, start: int, parts: int) -> None:
+        self.count, self.batch_size, self.seed, self.start, self.parts = count, batch_size, seed, start, parts
+        self.rank, self.world = rank(), world()
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        share = self.batch_size // self.world
+        images = share // self.parts
+        step = self.start
+        while True:
+            rows = rows_of_step(self.count, self.batch_size, self.seed, step)
+            for part in range(self.parts):
+                first = self.rank * share + part * images
+                places = range(first, first + images)
+                yield [(int(rows[place]), seed_of_image(self.seed, step, place)) for place in places]
+            step += 1
+
+
+def parts_of(batch_size: int, images: int) -> int:
+    """In how many parts each of the processes takes its share of a batch, so that at most `images` meet at once.
+
+    Raises ValueError where the processes cannot share the batch evenly.
+    """
+    share, left = divmod(batch_size, world())
+    if left or not share:
+        raise ValueError(f"{world()} processes cannot share a batch of {batch_size}")
+    return next(parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= images)
+
+
+def draw(images: Images, batch_size: int, seed: int, start: int, *, parts: int = 1, workers: int = 0) -> Iterator[Item]:
+    """Endless shuffled epochs from step `start` on, as this process's parts of each step's batch.
+
+    What an image looks like is a function of `seed`, the step and its place in the batch, so that the batches are the
+    same for any number of processes, parts and workers.
+    """
+    return iter(_loader(images, _Steps(len(images), batch_size, seed, start, parts), workers))
+
+
+def in_order(images: Images, batch_size: int, *, workers: int = 0) -> Iterator[Item]:
+    """This process's share of a data set, every image once."""
+    mine = range(rank(), len(images), world())
+    batches = [[(row, 0) for row in mine[first : first + batch_size]] for first in range(0, len(mine), batch_size)]
+    return iter(_loader(images, batches, workers))
+
+
+def _loader(images: Images, batches: Any, workers: int) -> DataLoader[Item]:
+    return DataLoader(
+        cast(Dataset[Item], images),
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        prefetch_factor=4 if workers else None,
+    )
