@@ -1,5 +1,7 @@
 """What a module must know of the processes that share a batch: process r of W holds its r-th W-th, in order."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
 
@@ -25,8 +27,20 @@ def standard_normal(batch: int, *shape: int, like: Tensor) -> Tensor:
 
 def summed(value: Tensor) -> Tensor:
     """The sum over all processes; gradients flow back into every process's value."""
-    if world() == 1:
-        return value
-    from torch.distributed.nn import functional as collective
+    return value if world() == 1 else _Sum.apply(value)
 
-    return collective.all_reduce(value)
+
+class _Sum(torch.autograd.Function):
+    """Every process's loss depends on every value, so that gradients are summed as the values were."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone()
+        distributed.all_reduce(total)
+        return total

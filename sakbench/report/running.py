@@ -150,8 +150,8 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
 
 
 def _workers(scale: Scale, chosen: list[str]) -> int:
-    """How many processes read photographs for each device; mini's images are in memory."""
-    return 0 if scale.name == "mini" else max(1, devices.cores() // len(chosen) - 1)
+    """How many processes read photographs for each GPU; mini's images are in memory, and a CPU reads them itself."""
+    return 0 if scale.name == "mini" or chosen[0] == "cpu" else max(1, devices.cores() // len(chosen) - 1)
 
 
 def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], chosen: list[str]) -> None:

@@ -28,6 +28,8 @@ def choose(scale: str, gpus: int | None, jobs: int | None) -> list[str]:
     """
     if gpus == 0 or (gpus is None and scale == "mini"):
         return ["cpu"] * (jobs or default_processes())
+    if scale == "paper" and jobs is not None:
+        raise UserError("scale paper runs as many at once as its GPUs allow: leave --jobs out.")
     seen = _in_sight()
     if gpus is not None and gpus > len(seen):
         raise UserError(f"{gpus} GPUs were asked for, and torch sees {len(seen)} (CUDA_VISIBLE_DEVICES may hide some).")

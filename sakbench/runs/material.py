@@ -1,6 +1,6 @@
 """What a run learns from and is measured on."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ class Material:
     `prepare` makes a part of a batch ready for the model; those of `test` are ready.
     """
 
-    training: Callable[[int], Iterator[Batch]]
+    training: Callable[[int], Generator[Batch]]
     test: Callable[[], Iterable[Batch]]
     prepare: Callable[[Batch], Batch]
     parts: int = 1

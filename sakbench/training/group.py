@@ -23,8 +23,11 @@ def joined(rank: int, devices: tuple[str, ...], meeting: Path | None) -> Iterato
         return
     # What accelerate asks, of a group that is there already.
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(len(devices)))
+    os.environ["LOCAL_WORLD_SIZE"] = str(len(devices))
     on_cpu = devices[rank] == "cpu"
-    if not on_cpu:
+    if on_cpu:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    else:
         torch.cuda.set_device(rank)
     distributed.init_process_group(
         "gloo" if on_cpu else "nccl", init_method=meeting.as_uri(), rank=rank, world_size=len(devices)

@@ -1,11 +1,12 @@
 """Batches from data sets that are read while training: by worker processes, in an order known beforehand."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, Protocol, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sakbench.errors import UserError
 from sakbench.models.processes import rank, world
 from sakbench.training.order import rows_of_step, seed_of_image
 
@@ -53,20 +54,31 @@ def parts_of(batch_size: int, images: int) -> int:
     return next(parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= images)
 
 
-def draw(images: Images, batch_size: int, seed: int, start: int, *, parts: int = 1, workers: int = 0) -> Iterator[Item]:
+def draw(
+    images: Images, batch_size: int, seed: int, start: int, *, parts: int = 1, workers: int = 0
+) -> Generator[Item]:
     """Endless shuffled epochs from step `start` on, as this process's parts of each step's batch.
 
     What an image looks like is a function of `seed`, the step and its place in the batch, so that the batches are the
     same for any number of processes, parts and workers.
     """
-    return iter(_loader(images, _Steps(len(images), batch_size, seed, start, parts), workers))
+    return _told_plainly(_loader(images, _Steps(len(images), batch_size, seed, start, parts), workers))
 
 
-def in_order(images: Images, batch_size: int, *, workers: int = 0) -> Iterator[Item]:
+def in_order(images: Images, batch_size: int, *, workers: int = 0) -> Generator[Item]:
     """This process's share of a data set, every image once."""
     mine = range(rank(), len(images), world())
     batches = [[(row, 0) for row in mine[first : first + batch_size]] for first in range(0, len(mine), batch_size)]
-    return iter(_loader(images, batches, workers))
+    return _told_plainly(_loader(images, batches, workers))
+
+
+def _told_plainly(loader: DataLoader[Item]) -> Generator[Item]:
+    """Its batches. What a worker complains of comes without the traceback that torch puts around it."""
+    try:
+        yield from loader
+    except UserError as error:
+        sentence = str(error).strip().splitlines()[-1].rpartition(f"{UserError.__name__}: ")[2]
+        raise UserError(sentence) from None
 
 
 def _loader(images: Images, batches: Any, workers: int) -> DataLoader[Item]:
@@ -76,4 +88,5 @@ def _loader(images: Images, batches: Any, workers: int) -> DataLoader[Item]:
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
+        generator=torch.Generator(),  # not the global one, from which a training draws its own numbers
     )

@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Progress:
 
 def fit(
     objective: nn.Module,
-    batches: Callable[[int], Iterator[Any]],
+    batches: Callable[[int], Generator[Any]],
     recipe: Recipe,
     *,
     seed: int,
@@ -79,39 +79,39 @@ def fit(
     began = reported = saved = time.monotonic()
     saving = _CHECKPOINT_SECONDS
     finite = torch.ones((), dtype=torch.bool, device=device)
-    stream = batches(start)
     after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
-    for step in range(start, recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
-        torch.manual_seed(_stream(seed, step))
-        losses = _gradients(accelerator, model, objective, [next(stream) for _ in range(parts)], prepare, half)
-        finite &= torch.isfinite(torch.stack(list(losses.values())).sum())
-        if recipe.clip is not None:
-            accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if after_step is not None:
-            after_step(step)
+    with closing(batches(start)) as stream:  # whoever reads images for it is let go
+        for step in range(start, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
+            torch.manual_seed(_stream(seed, step))
+            losses = _gradients(accelerator, model, objective, [next(stream) for _ in range(parts)], prepare, half)
+            finite &= torch.isfinite(torch.stack(list(losses.values())).sum())
+            if recipe.clip is not None:
+                accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if after_step is not None:
+                after_step(step)
 
-        done, now = step + 1, time.monotonic()
-        last = done == recipe.steps
-        if world() > 1 and done % _AGREE_STEPS and not last:
-            continue  # processes can only report, save and stop at the same step
-        interrupted = bool(_over_processes(torch.tensor(float(stop()), device=device)))
-        if last or now - reported > _REPORT_SECONDS or world() > 1:
-            reported = now
-            losses = {name: _over_processes(value) for name, value in losses.items()}
-            _require_finite(finite, losses, done)
-            if report:
-                report(Progress(done, recipe.steps, {name: value.item() for name, value in losses.items()}))
-        if checkpoints and rank() == 0 and (interrupted or last or now - saved > saving):
-            _require_finite(finite, losses, done)
-            checkpoint.save(checkpoints, done, spent + now - began, objective, optimizer.optimizer)
-            saved = time.monotonic()
-            saving = max(_CHECKPOINT_SECONDS, 50 * (saved - now))  # so that saving takes 2% of the time at most
-        if interrupted and not last:
-            raise Interrupted
+            done, now = step + 1, time.monotonic()
+            last = done == recipe.steps
+            if world() > 1 and done % _AGREE_STEPS and not last:
+                continue  # processes can only report, save and stop at the same step
+            interrupted = bool(_over_processes(torch.tensor(float(stop()), device=device))) if world() > 1 else stop()
+            if last or now - reported > _REPORT_SECONDS or world() > 1:
+                reported = now
+                losses = {name: _over_processes(value) for name, value in losses.items()}
+                _require_finite(finite, losses, done)
+                if report:
+                    report(Progress(done, recipe.steps, {name: value.item() for name, value in losses.items()}))
+            if checkpoints and rank() == 0 and (interrupted or last or now - saved > saving):
+                _require_finite(finite, losses, done)
+                checkpoint.save(checkpoints, done, spent + now - began, objective, optimizer.optimizer)
+                saved = time.monotonic()
+                saving = max(_CHECKPOINT_SECONDS, 50 * (saved - now))  # so that saving takes 2% of the time at most
+            if interrupted and not last:
+                raise Interrupted
     objective.eval()
     return spent + time.monotonic() - began
 

@@ -1,6 +1,6 @@
 """Miniworld scenes as training batches: normalised images, targets, teachers' features, mirrored together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class Scenes:
             batch[f"features/{name}"] = [torch.from_numpy(level).float().permute(0, 3, 1, 2) for level in levels]
         return batch
 
-    def draw(self, batch_size: int, seed: int, start: int, *, mirror: bool) -> Iterator[dict[str, Any]]:
+    def draw(self, batch_size: int, seed: int, start: int, *, mirror: bool) -> Generator[dict[str, Any]]:
         """Endless shuffled epochs from step `start` on; step k's batch is a function of `seed` and k alone."""
         step = start
         while True:

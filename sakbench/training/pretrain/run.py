@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -187,10 +187,10 @@ def _digest(phases: tuple[Phase, ...], split: Split, seed: int) -> str:
 
 def batches(
     arrays: Scenes, fields: tuple[str, ...], count: int, size: int, seed: int
-) -> Callable[[int], Iterator[dict[str, Tensor]]]:
+) -> Callable[[int], Generator[dict[str, Tensor]]]:
     """Batches of the first `count` scenes, shuffled anew in each epoch; batch `step` depends on seed and step alone."""
 
-    def stream(start: int) -> Iterator[dict[str, Tensor]]:
+    def stream(start: int) -> Generator[dict[str, Tensor]]:
         step = start
         while True:
             rows = rows_of_step(count, size, seed, step)
