@@ -171,6 +171,7 @@ def _timm(name: str, size: Size | None, *, pretrained: bool, **options: Any) -> 
 
 
 def _created(bare: str, **options: Any) -> Any:
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         vit = timm.create_model(bare, num_classes=0, **options)
     except OSError as error:
@@ -268,4 +269,7 @@ def _known(name: str, *, tagged: bool) -> str:
     if timm.is_model(bare) and "." not in bare:
         tags = [known for known in pretrained if known.startswith(f"{bare}.")]
         raise unknown("pretrained timm model", bare, tags or [bare])
-    raise unknown("pretrained timm model", bare, get_close_matches(bare, pretrained, n=3, cutoff=0))
+    # by architecture first: a long tag would drown a slip in it
+    near = get_close_matches(bare.partition(".")[0], timm.list_models(), n=1, cutoff=0.8)
+    tags = [known for known in pretrained if near and known.startswith(f"{near[0]}.")]
+    raise unknown("pretrained timm model", bare, tags or get_close_matches(bare, pretrained, n=3, cutoff=0))

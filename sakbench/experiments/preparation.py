@@ -1,6 +1,6 @@
 """Before the first hour of training: are the data and the weights there?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,9 +26,14 @@ def of_the_data(scale: Scale, folder: Path) -> Scale:
     )
 
 
-def require_weights(runs: Sequence[RunSpec], scale: Scale) -> None:
-    """Fetch the weights of every backbone that is not on this machine yet. Raises `UserError` where that fails."""
+def require_weights(runs: Sequence[RunSpec], scale: Scale, tell: Callable[[str], None]) -> None:
+    """Fetch the weights of every backbone that is not on this machine yet, and try the user's own files.
+
+    Raises `UserError` for weights that are out of reach or do not fit.
+    """
     needed = dict.fromkeys(name for run in runs for name in (run.backbone, *(b for _, b in run.teachers)))
     for name in needed:
-        if name in scale.weights or backbones.whereabouts(backbones.info(name)) == "not here":
+        absent = backbones.whereabouts(backbones.info(name)) == "not here"
+        if name in scale.weights or absent:
+            tell(f"{'reading' if name in scale.weights else 'fetching'} the weights of {name}")
             backbones.create(name, weights=scale.weights.get(name))

@@ -184,11 +184,13 @@ def _metrics(tasks: Sequence[str]) -> tuple[str, ...]:
 
 
 def _size(scale: Scale, backbone: str) -> tuple[int, int] | None:
-    """What a backbone sees: the data set's size; in mini, where each has its own, 8 x 8 patches of a foreign one."""
+    """What a backbone sees: the data set's size; in mini, where each has its own, a foreign one 8 x 8 patches."""
     if scale.size is not None or backbones.info(backbone).weights in ("package", "random"):
         return scale.size
     entry = backbones.info(backbone)
-    return (128, 128) if entry.own_input else (8 * entry.patch_size, 8 * entry.patch_size)
+    rendered = 128  # pixels: what is more than that is not in the scenes
+    side = rendered if entry.own_input else min(rendered, 8 * entry.patch_size)
+    return side, side
 
 
 def _inputs(scale: Scale, dataset: str, *names: str) -> tuple[str, ...]:

@@ -87,6 +87,7 @@ def run(name: str, scale: Scale, request: Request, *, protocol: str = "") -> int
 def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int:
     """Run an experiment with seeds 0 to `request.seeds` - 1 and print its table; returns the exit code."""
     wanted = select(experiment, scale, range(request.seeds), request.rows)
+    _require_use(scale, wanted)
     if request.dry_run:
         from sakbench.report.dry_run import print_plan  # here, because it imports torch
 
@@ -118,9 +119,8 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     with only_writer(folder):
         store.abandon_running("its process ended without a word")
         todo = planned(wanted, store, folder, len(chosen))
+        require_weights([job.work for job in todo if isinstance(job.work, RunSpec)], scale, out.print)
         _announce(out, experiment.title, scale, request.seeds, todo, chosen)
-        if scale.name == "paper":
-            require_weights([job.work for job in todo if isinstance(job.work, RunSpec)], scale)
         try:
             run_experiment(
                 todo,
@@ -147,6 +147,15 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
         style="dim",
     )
     return 0
+
+
+def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
+    """Raise `UserError` for a file of weights that no run reads."""
+    specs = [spec for run in wanted for spec in (run, run.start) if spec]
+    used = {name for spec in specs for name in (spec.backbone, *(backbone for _, backbone in spec.teachers))}
+    for name in scale.weights:
+        if name not in used:
+            raise unknown("backbone that these runs use", name, used)
 
 
 def _workers(scale: Scale, chosen: list[str]) -> int:

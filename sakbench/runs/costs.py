@@ -11,8 +11,7 @@ from sakbench.accounting.counting import count
 from sakbench.backbones.encoder import Encoder
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import build
-from sakbench.training.scenes import TARGET_SIZE
+from sakbench.runs.students import build, output_size
 
 _BYTES = 4  # of a weight
 _BACKWARD = 2  # times the forward's multiplications
@@ -58,14 +57,13 @@ def _student(run: RunSpec) -> tuple[int, int, int, int]:
         student = build(run, lambda name: _encoder(name, run.size))
     set_trainable(student, "freeze" if run.frozen else "full")
     images = _images(run.backbone, run.size)
-    output_size = run.size or TARGET_SIZE
     student.eval()
 
     def forward() -> None:
         if run.kind == "distill":
             student.represent(images)
         else:
-            student(images, output_size)
+            student(images, output_size(run))
 
     whole = count(student, forward).executed
     frozen = count(student, lambda: student.represent(images)).executed if run.frozen else 0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from sakbench.runs.plan import label
+from sakbench.runs.plan import label, short
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 
@@ -59,7 +59,7 @@ class Job:
         if isinstance(self.work, RunSpec):
             return label(self.work)
         mirrored = ", mirrored" if self.work.flipped else ""
-        return f"features {self.work.backbone.partition('.')[2]} · {self.work.split}{mirrored}"
+        return f"features {short(self.work.backbone)} · {self.work.split}{mirrored}"
 
 
 def jobs(runs: list[RunSpec], devices: int = 1) -> list[Job]:

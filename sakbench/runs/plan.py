@@ -43,8 +43,13 @@ def label(spec: RunSpec) -> str:
     return words if spec.recipe.steps == usual.steps else f"{words}, {spec.recipe.steps} steps"
 
 
+def short(backbone: str) -> str:
+    """A mini backbone by what it was pretrained with alone, any other by its name."""
+    return backbone.partition(".")[2] if backbone.startswith("mini_") else backbone
+
+
 def _words(spec: RunSpec) -> str:
-    backbone = spec.backbone.partition(".")[2] if spec.scale == "mini" else spec.backbone
+    backbone = short(spec.backbone)
     if spec.kind == "distill":
         return f"stage 1 {spec.committee}{_sizes(spec)}" + ("" if spec.adapter_paths else ", no adapter paths")
     if spec.fuse:

@@ -34,6 +34,11 @@ def tasks_of(spec: RunSpec) -> dict[str, Task]:
     return {name: tasks.make(name, classes=classes.get(name), metric=metrics.get(name)) for name in spec.tasks}
 
 
+def output_size(spec: RunSpec) -> tuple[int, int]:
+    """The size (H, W) of the maps that a run's student is trained to give."""
+    return spec.size if spec.size and spec.scale != "mini" else TARGET_SIZE
+
+
 def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Student:
     """The student on the backbone that `load` gives; everything else is fresh from torch's global generator."""
     encoder = load(spec.backbone)
@@ -66,7 +71,7 @@ def write(here: Path, model: Student, spec: RunSpec) -> None:
             draft.rename(here / "model.safetensors")
             return
         model.about = {"scale": spec.scale, "data set": spec.dataset, "run": spec.id}
-        model.output_size = spec.size or TARGET_SIZE
+        model.output_size = output_size(spec)
         model.save_pretrained(here)
     except (OSError, SafetensorError) as error:
         raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
