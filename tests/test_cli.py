@@ -6,13 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
+from sakbench.errors import UserError
 from sakbench.experiments import tables
+from sakbench.runs import devices
 from sakbench.runs.scales import MINI
 from sakbench.store import Measurement, export_jsonl, open_store
 from sakbench.tasks import info
+from tests.data import archives
 
 SEEDS = (0, 1, 2)
+TWO = {"WORLD_SIZE": "2", "RANK": "1"}
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +64,20 @@ def test_a_misspelt_table_gets_a_suggestion(sakbench, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("run", "table7", "--scale", "paper"), ("--data DIR", "--dry-run")),
+        (("run", "table7", "--scale", "paper", "--data", "nowhere"), ("nowhere", "cannot be listed")),
+        (("run", "table7", "--scale", "paper", "--dataset", "nyud-v3", "--dry-run"), ("did you mean nyud-v2?",)),
+        (("run", "table7", "--dataset", "nyud-v2"), ("data set of scale mini", "miniworld-pascal")),
+        (("run", "table8"), ("table8", "--scale paper")),
+        (("run", "table7", "--norm", "papr"), ("did you mean paper?",)),
+        (("run", "table7", "--sam-padding", "crp"), ("did you mean crop?",)),
+        (("run", "table7", "--weights", "file.safetensors"), ("NAME=FILE",)),
+        (("run", "table7", "--weights", "mini_vit_b.clpi=file"), ("did you mean mini_vit_b.clip?",)),
+        (("probe", "timm/vit_smal_patch16_224"), ("did you mean", "vit_small_patch16_224")),
+        (("probe", "timm/vit_tiny_patch16_224", "--weights", "none.safetensors"), ("none.safetensors",)),
+        (("account", "--table", "99"), ("99",)),
+        (("data", "check", "nowhere"), ("nowhere",)),
+        (("predict", "nowhere", "image.png"), ("image.png",)),
         (["run", "table7", "--seeds", "0"], ["--seeds", "0"]),
         (["run", "table7", "--seeds", "many"], ["--seeds", "many"]),
         (["run", "table7", "--jobs", "-1"], ["--jobs", "-1"]),
@@ -178,3 +198,62 @@ def test_exported_results_give_the_same_table(sakbench, stored, tmp_path):
     assert sakbench("export", "results", "--store", stored, "--output", "copy.jsonl").returncode == 0
     shown = [sakbench("show", "table7", "--json", "--store", store).stdout for store in (stored, "copy.jsonl")]
     assert shown[0] == shown[1]
+
+
+def test_a_dry_run_plans_the_papers_experiment_and_writes_nothing(sakbench, tmp_path):
+    done = sakbench("run", "table7", "--scale", "paper", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    planned = json.loads(done.stdout)
+    assert planned["dataset"] == "pascal-context" and len(planned["runs"]) == 5 + 1 + 2 * 5
+    runs = {line["run"]: line for line in planned["runs"]}
+    trio = runs["stage 2 DINOv2+CLIP+SAM"]
+    assert (trio["steps"], trio["batch_size"], trio["images"], trio["gpus"]) == (40_000, 4, 160_000, 2)
+    assert trio["params_m"] == pytest.approx(133.506, abs=5e-4)
+    assert runs["stage 1 DINOv2+CLIP+SAM"]["gpus"] == 8
+    assert planned["totals"]["gpu_hours"] == pytest.approx(sum(line["gpu_hours"] for line in planned["runs"]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_leaves_out_what_is_stored(sakbench, stored):
+    done = sakbench("run", "table7", "--seeds", "4", "--dry-run", "--json", "--store", stored)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["runs"]) == 5 + 1 + 2 * 5 + 1  # seed 3 alone; the others are in the store
+
+
+def test_a_probe_of_a_users_own_model_is_planned_beside_the_teachers(sakbench, tmp_path):
+    file = tmp_path / "own.safetensors"
+    save_file(timm.create_model("vit_tiny_patch16_224", num_classes=0).state_dict(), file)
+    done = sakbench("probe", "timm/vit_tiny_patch16_224", "--weights", str(file), "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    planned = [line["run"] for line in json.loads(done.stdout)["runs"]]
+    assert planned == ["probe supervised", "probe dinov2", "probe clip", "probe sam", "probe timm/vit_tiny_patch16_224"]
+
+
+def test_data_are_checked(sakbench, tmp_path):
+    archives.pascal_context(tmp_path / "data" / "PASCALContext")
+    done = sakbench("data", "check", "data", "--json")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "data" / "PASCALContext" / "JPEGImages" / "train0.jpg").write_bytes(b"no picture")
+    done = sakbench("data", "check", "data")
+    assert done.returncode == 2
+    assert "train0" in done.stdout and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"), [({}, False), ({"WORLD_SIZE": "1", "RANK": "0"}, False), (TWO, True)]
+)
+def test_a_launcher_is_known_by_its_environment(environment, expected):
+    assert devices.launched(environment) is expected
+
+
+def test_devices_are_cores_or_the_gpus_that_there_are(monkeypatch):
+    assert devices.choose("mini", None, 3) == devices.choose("paper", 0, 3) == ["cpu"] * 3
+    monkeypatch.setattr(devices, "_in_sight", lambda: ["4", "5", "6"])
+    assert devices.choose("paper", None, None) == ["4", "5", "6"]
+    assert devices.choose("paper", 2, None) == ["4", "5"]
+    assert devices.choose("mini", 2, 4) == ["4", "5", "4", "5"]
+    with pytest.raises(UserError, match="4 GPUs were asked for, and torch sees 3"):
+        devices.choose("paper", 4, None)
+    monkeypatch.setattr(devices, "_in_sight", list)
+    with pytest.raises(UserError, match="torch sees none"):
+        devices.choose("paper", None, None)

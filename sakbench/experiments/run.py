@@ -73,12 +73,11 @@ def run(
     Raises `UserError` when a run fails and `Interruption` on Ctrl-C; what is finished is in the store either way.
     """
     try:
-        if todo:
-            if scale.name == "mini":
-                _render(todo, rendering)
-            with watch(todo) as display:
-                record = _StoredRuns(store, folder, partial(_fill_rows, experiment, scale, seeds, store))
-                executor.run(todo, display, record)
+        if scale.name == "mini":
+            _render(todo, rendering)
+        with watch(todo) as display:
+            record = _StoredRuns(store, folder, partial(_fill_rows, experiment, scale, seeds, store))
+            executor.run(todo, display, record)
         _fill_rows(experiment, scale, seeds, store)
     except KeyboardInterrupt:
         raise Interruption from None

@@ -16,7 +16,7 @@ class BatchNorm(nn.BatchNorm2d):
         """Maps (B, C, H, W) to the same shape."""
         if not self.training or world() == 1:
             return super().forward(maps)
-        values = maps.float()
+        values = maps.to(torch.promote_types(maps.dtype, torch.float32))
         pixels = summed(values.new_tensor([values.numel() / values.shape[1]]))
         mean = summed(values.sum((0, 2, 3))) / pixels
         centred = values - mean.view(1, -1, 1, 1)

@@ -32,7 +32,9 @@ def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], requ
         "checkpoint_gb": max((line["checkpoint_gb"] for line in lines), default=0.0),
     }
     if request.as_json:
-        print_json({"table": experiment.name, "scale": scale.name, "dataset": scale.dataset, "runs": lines, **totals})
+        print_json(
+            {"table": experiment.name, "scale": scale.name, "dataset": scale.dataset, "runs": lines, "totals": totals}
+        )
         return
     _print(console(), experiment, scale, lines, totals)
 

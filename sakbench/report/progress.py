@@ -35,7 +35,7 @@ class Display(AbstractContextManager["Display"]):
             TimeRemainingColumn(compact=True),
             TextColumn("left", style="progress.remaining"),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal and jobs),
             # The mean speed since the start: jobs differ, and a short memory makes the time left jump.
             speed_estimate_period=3600,
         )

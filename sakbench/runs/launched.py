@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,20 +23,20 @@ class LaunchedExecutor:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.stopped = False
-        join(on_cpu=place.on_cpu)
 
     def run(self, jobs: list[Job], display: Display, record: Record) -> None:
         """Do all `jobs` one after the other: see `Executor`."""
         before = [signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
-            for job in _ancestors_first(jobs):
-                hand_out(job)
-                record.started(job)
-                display.started(job)
-                result = self._do(job, display, record)
-                record.finished(job, result)
-                display.finished(job, result)
-            hand_out(None)
+            with joined(on_cpu=self.place.on_cpu):
+                for job in _ancestors_first(jobs):
+                    hand_out(job)
+                    record.started(job)
+                    display.started(job)
+                    result = self._do(job, display, record)
+                    record.finished(job, result)
+                    display.finished(job, result)
+                hand_out(None)
         finally:
             for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
                 signal.signal(number, handler)
@@ -55,7 +57,6 @@ class LaunchedExecutor:
 
 def follow(place: Place) -> None:
     """What every process but the first does: its share of each job that is handed out."""
-    join(on_cpu=place.on_cpu)
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -64,18 +65,24 @@ def follow(place: Place) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    while (job := hand_out(None)) is not None:
-        try:
-            perform(job.work, place, lambda *progress: None, lambda: stopped)
-        except Stopped:
-            return
+    with joined(on_cpu=place.on_cpu):
+        while (job := hand_out(None)) is not None:
+            try:
+                perform(job.work, place, lambda *progress: None, lambda: stopped)
+            except Stopped:
+                return
 
 
-def join(*, on_cpu: bool) -> None:
-    """Join the group that the launcher's environment describes."""
+@contextmanager
+def joined(*, on_cpu: bool) -> Iterator[None]:
+    """Be one of the group that the launcher's environment describes."""
     if not on_cpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("gloo" if on_cpu else "nccl")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def hand_out(job: Job | None) -> Job | None:

@@ -1,0 +1,92 @@
+"""`python together.py FILE PARTS`, alone or under torchrun: a few steps of stage 2, losses and gradients into FILE.
+
+The batches are the same however many processes share them, so the losses and gradients must be, too.
+"""
+
+import json
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from sakbench import backbones, tasks
+from sakbench.models import SAK
+from sakbench.models.processes import rank, world
+from sakbench.runs.launched import joined
+from sakbench.training import loop
+from sakbench.training.objectives import TaskObjective
+from sakbench.training.recipe import Recipe
+
+TASKS = {"semseg": 5, "saliency": None, "normals": None, "boundary": None}
+IMAGES, STEPS = 4, 6
+RECIPE = Recipe(steps=STEPS, batch_size=IMAGES, lr=1e-5, weight_decay=1e-2)
+
+
+def batch(step):
+    """A batch whose images have very different numbers of valid pixels."""
+    draw = torch.Generator().manual_seed(step)
+    boundary = (torch.rand(IMAGES, 64, 64, generator=draw) < 0.2).byte()
+    normals = torch.nn.functional.normalize(torch.randn(IMAGES, 3, 64, 64, generator=draw), dim=1)
+    found = {
+        "image": torch.randn(IMAGES, 3, 64, 64, generator=draw),
+        "semseg": torch.randint(0, 5, (IMAGES, 64, 64), generator=draw).byte(),
+        "saliency": (torch.rand(IMAGES, 64, 64, generator=draw) < 0.3).byte(),
+        "normals": normals,
+        "boundary": boundary,
+    }
+    for image in range(IMAGES):
+        for name in TASKS:
+            found[name][image, ..., : 10 * (image + 1) + step] = 255
+    maps = [torch.randn(IMAGES, 128, 8, 8, generator=draw) for _ in range(4)]
+    return found, maps
+
+
+def batches(parts):
+    images = IMAGES // world() // parts
+
+    def stream(start):
+        for step in range(start, STEPS):
+            found, maps = batch(step)
+            for part in range(parts):
+                first = rank() * images * parts + part * images
+                mine = slice(first, first + images)
+                yield {name: value[mine] for name, value in found.items()} | {
+                    "features/DINOv2": [level[mine] for level in maps]
+                }
+
+    return stream
+
+
+def main(file, parts):
+    torch.manual_seed(0)
+    loop._AGREE_STEPS = 1
+    loop._REPORT_SECONDS = 0.0
+    chosen = {name: tasks.make(name, classes=classes) for name, classes in TASKS.items()}
+    channels = {name: task.channels for name, task in chosen.items()}
+    student = SAK(backbones.create("mini_vit_s.supervised"), {"DINOv2": 128}, channels)
+    losses, gradients = [], []
+
+    def look(optimizer, *rest):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients.append([p.grad.norm().item() for p in parameters])
+
+    register_optimizer_step_pre_hook(look)
+    loop.fit(
+        TaskObjective(student, chosen, gamma=1.0),
+        batches(parts),
+        RECIPE,
+        seed=0,
+        parts=parts,
+        report=lambda progress: losses.append(progress.losses),
+    )
+    if rank() == 0:
+        buffers = {name: value.double().norm().item() for name, value in student.named_buffers()}
+        file.write_text(json.dumps({"losses": losses, "gradients": gradients, "buffers": buffers}))
+
+
+if __name__ == "__main__":
+    with joined(on_cpu=True) if "RANK" in os.environ else nullcontext():
+        main(Path(sys.argv[1]), int(sys.argv[2]))
