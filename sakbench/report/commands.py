@@ -52,9 +52,18 @@ def ls(location: Path | None, *, as_json: bool) -> None:
     """Print the tables that can be run and the runs in the store, if there is one."""
     store = open_store(location, write=False) if location else None
     frame = store.frame() if store else None
-    seeds = {} if frame is None else frame.groupby("table")["seed"].unique().map(sorted).to_dict()
+    groups = [] if frame is None else frame.groupby(["table", "scale", "dataset"])["seed"]
+    kept = [(place, sorted(seeds.unique())) for place, seeds in groups]
     experiments = [
-        {"table": e.name, "title": e.title, "seeds": [int(s) for s in seeds.get(e.name, [])]}
+        {
+            "table": e.name,
+            "title": e.title,
+            "stored": [
+                {"scale": scale, "dataset": dataset, "seeds": [int(seed) for seed in seeds]}
+                for (table, scale, dataset), seeds in kept
+                if table == e.name
+            ],
+        }
         for e in tables.EXPERIMENTS.values()
     ]
     runs = [] if store is None else [{str(k): v for k, v in run.items()} for run in store.runs().to_dict("records")]

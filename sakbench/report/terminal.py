@@ -66,7 +66,11 @@ def print_tables(console: Console, experiments: list[dict[str, Any]]) -> None:
     for heading in ("sakbench run …", "", "seeds in the store"):
         table.add_column(heading)
     for experiment in experiments:
-        table.add_row(experiment["table"], experiment["title"], ", ".join(map(str, experiment["seeds"])) or "none")
+        stored = [
+            f"{', '.join(map(str, kept['seeds']))} ({kept['scale']}, {kept['dataset']})"
+            for kept in experiment["stored"]
+        ]
+        table.add_row(experiment["table"], experiment["title"], "\n".join(stored) or "none")
     console.print(table)
 
 
