@@ -52,8 +52,8 @@ def ls(location: Path | None, *, as_json: bool) -> None:
     """Print the tables that can be run and the runs in the store, if there is one."""
     store = open_store(location, write=False) if location else None
     frame = store.frame() if store else None
-    groups = [] if frame is None else frame.groupby(["table", "scale", "dataset"])["seed"]
-    kept = [(place, sorted(seeds.unique())) for place, seeds in groups]
+    places = ["table", "scale", "dataset"]
+    kept = [] if frame is None else [(place, sorted(part["seed"].unique())) for place, part in frame.groupby(places)]
     experiments = [
         {
             "table": e.name,
