@@ -249,6 +249,19 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         help="crop (default): the padding of SAM's square input is cut from its maps; stretch: kept, as by the authors",
     )
     parser.add_argument(
+        "--noise",
+        default="position",
+        metavar="KIND",
+        help="of the routers, in training: position (default): drawn at every patch, as by the authors; "
+        "global: once for an image, as the paper says",
+    )
+    parser.add_argument(
+        "--nyud-truth",
+        default="seism",
+        metavar="KIND",
+        help="NYUD-v2's true boundaries: seism (default): lines doubled, as in published scores; clean: as they are",
+    )
+    parser.add_argument(
         "--gpus", type=_whole, metavar="N", help="scale paper: how many (default: all); 0 trains on the CPU"
     )
     parser.add_argument(
@@ -316,8 +329,7 @@ def _scale(options: argparse.Namespace, weights: dict[str, Path]) -> "Scale":
     return scale_of(
         options.scale,
         options.dataset,
-        norm=options.norm,
-        sam_padding=options.sam_padding,
+        **{name: getattr(options, name) for name in ("norm", "sam_padding", "noise", "nyud_truth")},
         weights=weights,
         data=options.data,
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,13 @@ def weights_digest(name: str, weights: Path | None = None) -> str:
 def file_digest(path: Path) -> str:
     """The sha256 of a file of weights. Raises UserError if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        state = path.stat()
+        return _digest(path, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise UserError(f"the weights {path} cannot be read ({error.strerror}): name another file.") from error
+
+
+@cache  # of a file as it is: it may have gigabytes, and every run that reads it asks
+def _digest(path: Path, modified: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

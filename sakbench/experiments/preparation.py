@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sakbench import backbones
 from sakbench.data.archives import open_split
+from sakbench.data.archives.locate import candidates
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 
@@ -13,17 +14,22 @@ from sakbench.runs.spec import RunSpec
 def of_the_data(scale: Scale, folder: Path) -> Scale:
     """The scale with the numbers of images that the data sets in `folder` have, since copies differ.
 
-    Raises `UserError` for a data set, a list or a label that is not there.
+    Stage 1's images need not be there: not every run distils. Raises `UserError` for a data set or a list that is
+    missing.
     """
-    train, test = (len(open_split(scale.dataset, split, folder, tasks=scale.tasks)) for split in ("train", "test"))
+    train, test = (len(open_split(scale.dataset, split, folder)) for split in ("train", "test"))
+    found = replace(scale, train_images=train, test_images=test)
+    if not candidates(scale.distill_dataset, folder):
+        return found
     distill, held_out = (len(open_split(scale.distill_dataset, split, folder)) for split in ("train", "test"))
-    return replace(
-        scale,
-        train_images=train,
-        test_images=test,
-        distill_images=distill,
-        distill_test=(scale.distill_test[0], held_out),
-    )
+    return replace(found, distill_images=distill, distill_test=(scale.distill_test[0], held_out))
+
+
+def require_data(runs: Sequence[RunSpec], folder: Path) -> None:
+    """Raise `UserError` for images, labels or a whole data set that these runs read and `folder` lacks."""
+    read = {(run.dataset, split, run.tasks) for run in runs for split in ("train", run.test_split)}
+    for dataset, split, tasks in sorted(read):
+        open_split(dataset, split, folder, tasks=tasks)
 
 
 def require_weights(runs: Sequence[RunSpec], scale: Scale, tell: Callable[[str], None]) -> None:

@@ -175,6 +175,8 @@ def _tasks_run(
         size=_size(scale, backbone),
         norm=scale.norm,
         sam_padding=scale.sam_padding,
+        noise=scale.noise if teachers else "position",
+        nyud_truth=scale.nyud_truth if "boundary" in (tasks or scale.tasks) else "seism",
     )
 
 

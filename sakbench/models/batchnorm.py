@@ -17,8 +17,10 @@ class BatchNorm(nn.BatchNorm2d):
         if not self.training or world() == 1:
             return super().forward(maps)
         values = maps.to(torch.promote_types(maps.dtype, torch.float32))
-        pixels = summed(values.new_tensor([values.numel() / values.shape[1]]))
-        mean = summed(values.sum((0, 2, 3))) / pixels
+        here = values.new_tensor([values.numel() / values.shape[1]])
+        together = summed(torch.cat([values.sum((0, 2, 3)), here]))
+        pixels = together[-1:]
+        mean = together[:-1] / pixels
         centred = values - mean.view(1, -1, 1, 1)
         variance = summed(centred.square().sum((0, 2, 3))) / pixels
         self._remember(mean.detach(), variance.detach() * pixels / (pixels - 1))

@@ -25,6 +25,15 @@ def standard_normal(batch: int, *shape: int, like: Tensor) -> Tensor:
     return noise[rank() * batch : (rank() + 1) * batch]
 
 
+def total(value: Tensor) -> Tensor:
+    """The sum over all processes, without gradients; the value itself where there is but one."""
+    if world() == 1:
+        return value
+    value = value.detach().clone()
+    distributed.all_reduce(value)
+    return value
+
+
 def summed(value: Tensor) -> Tensor:
     """The sum over all processes; gradients flow back into every process's value."""
     return value if world() == 1 else _Sum.apply(value)
@@ -35,12 +44,8 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        distributed.all_reduce(total)
-        return total
+        return total(value)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        distributed.all_reduce(total)
-        return total
+        return total(gradient)

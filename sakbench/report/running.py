@@ -4,14 +4,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
 
 from rich.console import Console
 from rich.markup import escape
 
 from sakbench.errors import INTERRUPTED, UserError, unknown
 from sakbench.experiments import tables
-from sakbench.experiments.preparation import of_the_data, require_weights
+from sakbench.experiments.preparation import of_the_data, require_data, require_weights
 from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import Interruption, only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
@@ -23,14 +22,13 @@ from sakbench.runs import devices
 from sakbench.runs.executor import Executor, LocalExecutor
 from sakbench.runs.jobs import Job
 from sakbench.runs.place import Place
-from sakbench.runs.scales import Scale
+from sakbench.runs.scales import Scale, with_choices
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store import published
 from sakbench.store.database import open_store
 
-NORMS = ("paper", "native")
-SAM_PADDINGS = ("crop", "stretch")
+_MOST_READERS = 16  # each holds a few batches
 
 
 @dataclass(frozen=True)
@@ -57,25 +55,18 @@ def scale_of(
     name: str,
     dataset: str = "",
     *,
-    norm: str = "paper",
-    sam_padding: str = "crop",
     weights: Mapping[str, Path] | None = None,
     data: Path | None = None,
+    **chosen: str,
 ) -> Scale:
-    """The scale that a user asks for. With `data`, its numbers of images are those that are really there.
+    """The scale that a user asks for, with what else was chosen (see `scales.CHOICES`).
 
-    Raises `UserError` for a word that is none of the allowed ones, and for data that are not there.
+    With `data`, its numbers of images are those that are really there. Raises `UserError` for a word that is none of
+    the allowed ones, and for data that are not there.
     """
-    if norm not in NORMS:
-        raise unknown("normalisation", norm, NORMS)
-    if sam_padding not in SAM_PADDINGS:
-        raise unknown("treatment of SAM's padding", sam_padding, SAM_PADDINGS)
-    scale = replace(
-        get_scale(name, dataset),
-        norm=cast(Literal["paper", "native"], norm),
-        sam_padding=cast(Literal["crop", "stretch"], sam_padding),
-        weights=dict(weights or {}),
-    )
+    if name == "mini" and data is not None:
+        raise UserError("scale mini renders its own images: leave --data out, or add --scale paper.")
+    scale = replace(with_choices(get_scale(name, dataset), **chosen), weights=dict(weights or {}))
     return scale if data is None else of_the_data(scale, data)
 
 
@@ -98,19 +89,23 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
             "scale paper reads real photographs: name the folder that holds them with --data DIR (`sakbench data check"
             " DIR` tells what is missing there), or look at the plan with --dry-run."
         )
+    if request.data is not None:
+        require_data(_with_ancestors(wanted), request.data)
     chosen = devices.choose(scale.name, request.gpus, request.jobs)
     folder = request.store.parent / "runs"
     place = Place(
         folder, request.data, scale.weights, request.images, _workers(scale, chosen), on_cpu=chosen[0] == "cpu"
     )
     if devices.launched():
+        processes = int(os.environ["WORLD_SIZE"])
+        _require_shares(_with_ancestors(wanted), scale, processes)
         from sakbench.runs.launched import LaunchedExecutor, follow  # here, because it imports torch
 
         if os.environ["RANK"] != "0":
             follow(place)
             return 0
         executor: Executor = LaunchedExecutor(place)
-        chosen = chosen[:1] * int(os.environ["WORLD_SIZE"])
+        chosen = [f"{place}:{number}" for number, place in enumerate(chosen[:1] * processes)]
     else:
         executor = LocalExecutor(chosen, place)
     # With --json, standard output belongs to the JSON alone.
@@ -149,10 +144,32 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     return 0
 
 
+def _with_ancestors(wanted: list[RunSpec]) -> list[RunSpec]:
+    """The runs and those that they start from."""
+    return [spec for run in wanted for spec in (run.start, run) if spec]
+
+
+def _require_shares(runs: list[RunSpec], scale: Scale, processes: int) -> None:
+    """Raise `UserError` if not all runs can use the processes that a launcher has started."""
+    if scale.name == "mini":
+        raise UserError("scale mini's runs take a core each: start it without a launcher.")
+    sizes = sorted({run.recipe.batch_size for run in runs if run.kind != "score"})
+    for size in sizes:
+        if size % processes:
+            fitting = [str(count) for count in range(1, size + 1) if size % count == 0]
+            raise UserError(
+                f"{processes} processes cannot share a batch of {size}: start {', '.join(fitting)}, or leave the"
+                f" launcher out and say --gpus {processes}, which gives every run as many as it can use."
+            )
+
+
 def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
     """Raise `UserError` for a file of weights that no run reads."""
-    specs = [spec for run in wanted for spec in (run, run.start) if spec]
-    used = {name for spec in specs for name in (spec.backbone, *(backbone for _, backbone in spec.teachers))}
+    used = {
+        name
+        for spec in _with_ancestors(wanted)
+        for name in (spec.backbone, *(backbone for _, backbone in spec.teachers))
+    }
     for name in scale.weights:
         if name not in used:
             raise unknown("backbone that these runs use", name, used)
@@ -160,7 +177,9 @@ def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
 
 def _workers(scale: Scale, chosen: list[str]) -> int:
     """How many processes read photographs for each GPU; mini's images are in memory, and a CPU reads them itself."""
-    return 0 if scale.name == "mini" or chosen[0] == "cpu" else max(1, devices.cores() // len(chosen) - 1)
+    if scale.name == "mini" or chosen[0] == "cpu":
+        return 0
+    return min(_MOST_READERS, max(1, devices.cores() // len(chosen) - 1))
 
 
 def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], chosen: list[str]) -> None:
@@ -170,7 +189,7 @@ def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job
     out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
     if runs:
         work = f"{len(runs)} runs to train, {shared} of them stage 1"
-        where = "" if chosen[0] == "cpu" else f", on {len(set(chosen))} GPUs"
+        where = "" if chosen[0].startswith("cpu") else f", on {len(set(chosen))} GPUs"
         out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)\n", highlight=False)
     else:
         out.print("every run is in the store already\n")

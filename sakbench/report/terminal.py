@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sakbench.report.summary import PROFILE, Measure, Summary
+from sakbench.runs.scales import choices
 from sakbench.store.records import RunRecord
 
 _HEADINGS = {"rep_sim": "Rep Sim"}
@@ -151,6 +152,7 @@ def _columns(summary: Summary) -> list[str]:
 
 def _caption(summary: Summary) -> str:
     scale = summary.scale
+    chosen = choices(scale)
     seeds = ", ".join(map(str, summary.seeds))
     noise = "± is the standard deviation over seeds; " if len(summary.seeds) > 1 else ""
     verdict = (
@@ -159,7 +161,8 @@ def _caption(summary: Summary) -> str:
         else "bold: the best of one seed, which says nothing about noise; --seeds 3 does."
     )
     return (
-        f"scale {scale.name} · data {scale.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}\n"
+        f"scale {scale.name} · data {scale.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}"
+        f"{' · ' * bool(chosen)}{chosen}\n"
         f"{scale.about}{_other_metrics(summary)}{_protocol(summary)}\n{noise}{verdict}{_missing(summary)}"
     )
 

@@ -5,6 +5,7 @@ are told to or when the pipe breaks, so no process outlives the command. Nothing
 """
 
 import multiprocessing
+import shutil
 import signal
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from typing import Any, Protocol
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Job
 from sakbench.runs.place import Place, Seat
+
+_SECONDS_TO_STOP = 300  # a large checkpoint may be on its way to the disk
 
 
 class Display(Protocol):
@@ -42,6 +45,16 @@ class _Running:
     devices: list[str]
     processes: list[BaseProcess]
     pipes: list[Connection]  # the first process's is the one that gives the result
+    meeting: Path | None  # the file where several processes find each other
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the processes to end, at most so long each, then end them."""
+        for process in self.processes:
+            process.join(seconds)
+            if process.is_alive():
+                process.kill()
+        if self.meeting:
+            shutil.rmtree(self.meeting.parent, ignore_errors=True)
 
 
 class Executor(Protocol):
@@ -78,13 +91,14 @@ class LocalExecutor:
                     running.append(self._start(job, taken))
                     display.started(job)
                 for pipe in _ready([pipe for current in running for pipe in current.pipes]):
-                    current = next(r for r in running if pipe in r.pipes)
+                    current = next((r for r in running if pipe in r.pipes), None)
+                    if current is None:
+                        continue  # its job ended with the message of another of its pipes
                     result = self._receive(current, current.pipes.index(pipe), display, record)
                     if result is not None:
                         running.remove(current)
                         free += current.devices
-                        for process in current.processes:
-                            process.join()
+                        current.join()
                         record.finished(current.job, result)
                         display.finished(current.job, result)
                         done.add(current.job.id)
@@ -96,7 +110,7 @@ class LocalExecutor:
 
     def _start(self, job: Job, devices: list[str]) -> _Running:
         meeting = Path(tempfile.mkdtemp(prefix="sakbench-")) / "meeting" if len(devices) > 1 else None
-        current = _Running(job, devices, [], [])
+        current = _Running(job, devices, [], [], meeting)
         for rank in range(len(devices)):
             ours, theirs = self.context.Pipe()
             seat = Seat(rank, tuple(devices), meeting)
@@ -138,10 +152,8 @@ class LocalExecutor:
                 pipe.send("stop")
             except OSError:
                 continue  # it has ended by itself
-        for process in (process for current in running for process in current.processes):
-            process.join(timeout=30)
-            if process.is_alive():
-                process.kill()
+        for current in running:
+            current.join(_SECONDS_TO_STOP)
 
 
 def _ready(pipes: list[Connection]) -> list[Connection]:
@@ -185,7 +197,7 @@ def _serve(job: Job, place: Place, seat: Seat, pipe: Connection) -> None:
     """What a job's process does: the job or its share of it; the first one's progress and result go into `pipe`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     from sakbench.runs.perform import Stopped, perform  # here, because it imports torch
-    from sakbench.training.group import joined
+    from sakbench.training.group import seated
 
     def report(step: int, steps: int, losses: dict[str, float]) -> None:
         if seat.rank == 0:
@@ -194,17 +206,18 @@ def _serve(job: Job, place: Place, seat: Seat, pipe: Connection) -> None:
     def stop() -> bool:
         return pipe.poll()  # a message or, when the parent is gone, the end of the pipe
 
-    try:
-        with joined(seat.rank, seat.devices, seat.meeting):
+    with seated(seat.rank, seat.devices, seat.meeting):
+        # Told before the group is left: leaving it lets the others fail, who know less of the reason.
+        try:
             result = perform(job.work, place, report, stop)
             if seat.rank == 0:
                 pipe.send(("result", result))
-    except Stopped:
-        return
-    except UserError as error:
-        pipe.send(("error", str(error)))
-    except BrokenPipeError:
-        return  # nobody listens any more
-    except Exception as error:
-        traceback.print_exc()  # a defect of ours: whoever mends it needs to see where
-        pipe.send(("error", f"{type(error).__name__}: {error}"))
+        except Stopped:
+            return
+        except UserError as error:
+            pipe.send(("error", str(error)))
+        except BrokenPipeError:
+            return  # nobody listens any more
+        except Exception as error:
+            traceback.print_exc()  # a defect of ours: whoever mends it needs to see where
+            pipe.send(("error", f"{type(error).__name__}: {error}"))

@@ -1,13 +1,9 @@
 """Runs jobs in the processes that torchrun, accelerate or a cluster's launcher has started: all work on each job."""
 
-import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-import torch
 from torch import distributed
 
 from sakbench.errors import UserError
@@ -15,6 +11,7 @@ from sakbench.runs.executor import Display, Record
 from sakbench.runs.jobs import Job
 from sakbench.runs.perform import Stopped, perform
 from sakbench.runs.place import Place
+from sakbench.training.group import launched
 
 
 class LaunchedExecutor:
@@ -28,7 +25,7 @@ class LaunchedExecutor:
         """Do all `jobs` one after the other: see `Executor`."""
         before = [signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
-            with joined(on_cpu=self.place.on_cpu):
+            with launched(on_cpu=self.place.on_cpu):
                 for job in _ancestors_first(jobs):
                     hand_out(job)
                     record.started(job)
@@ -65,24 +62,12 @@ def follow(place: Place) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with joined(on_cpu=place.on_cpu):
+    with launched(on_cpu=place.on_cpu):
         while (job := hand_out(None)) is not None:
             try:
                 perform(job.work, place, lambda *progress: None, lambda: stopped)
             except Stopped:
                 return
-
-
-@contextmanager
-def joined(*, on_cpu: bool) -> Iterator[None]:
-    """Be one of the group that the launcher's environment describes."""
-    if not on_cpu:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("gloo" if on_cpu else "nccl")
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
 
 
 def hand_out(job: Job | None) -> Job | None:

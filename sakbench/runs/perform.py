@@ -47,7 +47,9 @@ def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> d
     for features. The checkpoint of a run's training stays for whoever stores the result to remove; a run that is
     stopped before that need only be evaluated again. Raises `Stopped` when `stop()` became true.
     """
-    if place.on_cpu:
+    if not place.on_cpu:
+        torch.cuda.reset_peak_memory_stats()
+    else:
         # More threads would gain little at mini's sizes, and one gives the same sums whatever else the machine does.
         torch.set_num_threads(1)
     try:
@@ -57,6 +59,11 @@ def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> d
         return _run(work, place, report, stop)
     except Interrupted:
         raise Stopped from None
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the GPU's memory is too small for so many images at once: name fewer with --images-per-gpu N, the rest of"
+            " a batch is accumulated."
+        ) from error
 
 
 def _run(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
@@ -150,7 +157,7 @@ def _evaluate(spec: RunSpec, student: Student, chosen: dict[str, Task], given: M
     notes: dict[str, Any] = {"parameters": parameter_count(student)}
     if (spec.is_sak and spec.routers and spec.adapter_paths) or spec.fuse == "mor":
         assert not isinstance(student, PlainStudent)
-        notes["gates"] = evaluation.mean_gates(student, given.test())
+        notes["gates"] = evaluation.mean_gates(student, given.views())
     return Learned(student, seconds, metrics, notes)
 
 
@@ -173,11 +180,12 @@ class Train(Protocol):
 
 def _data_set(spec: RunSpec, task: str) -> str:
     """On which images a task was measured, and how its truth was read."""
+    norm = f", norm {spec.norm}" * (spec.norm != "paper")
     if spec.scale == "mini":
-        return f"{spec.dataset} {spec.test_split} {spec.test_images} at 64x64"
+        return f"{spec.dataset} {spec.test_split} {spec.test_images} at 64x64{norm}"
     truth = {"pascal-context": "edges of labels", "nyud-v2": f"truth {spec.nyud_truth}"}[spec.dataset]
-    how = f", {truth}" if task == "boundary" else ""
-    return f"{spec.dataset} {spec.test_split} {spec.test_images}{how}"
+    how = f", {truth}" * (task == "boundary")
+    return f"{spec.dataset} {spec.test_split} {spec.test_images}{how}{norm}"
 
 
 def _layout(spec: RunSpec, given: Material) -> dict[str, Any]:

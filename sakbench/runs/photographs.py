@@ -29,14 +29,18 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
     committee = Committee(_teachers(spec, place) if distils or spec.gamma else {}, device)
     onlookers = committee if distils else Committee({}, device)  # in a test of tasks nobody asks the teachers
 
+    labels = tuple(chosen)
+    # A crop is drawn again where one class fills it, so that all runs see the same crops whatever they learn.
+    augmented_by = labels if distils else tuple(dict.fromkeys((*labels, "semseg")))
+
     def training(start: int) -> Any:
         augmented = DistillTransform(size) if distils else TuneTransform(size)
-        images = _open(spec, "train", place, tuple(chosen), augmented, spec.train_images)
+        images = _open(spec, "train", place, augmented_by, augmented, spec.train_images)
         return loader.draw(images, spec.recipe.batch_size, spec.seed, start, parts=parts, workers=place.workers)
 
-    def test() -> Any:
+    def held_out(wanted: tuple[str, ...]) -> Any:
         plain = ViewTransform(size) if distils else EvaluationTransform(size)
-        images = _open(spec, spec.test_split, place, tuple(chosen), plain, spec.test_images)
+        images = _open(spec, spec.test_split, place, wanted, plain, spec.test_images)
         for batch in loader.in_order(images, together, workers=place.workers):
             yield onlookers(_with_truth(batch, spec))
 
@@ -44,7 +48,7 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
         parts = loader.parts_of(spec.recipe.batch_size, together)
     except ValueError as error:
         raise UserError(f"{error}: start as many as divide it.") from error
-    return Material(training, test, committee, parts)
+    return Material(training, lambda: held_out(labels), lambda: held_out(()), committee, parts)
 
 
 def _open(

@@ -1,13 +1,13 @@
 """Scale mini's material: rendered scenes in memory, and what frozen backbones make of them, computed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 
 import torch
 
 from sakbench import backbones, data
 from sakbench.runs.jobs import Bank
-from sakbench.runs.material import Material
+from sakbench.runs.material import Batch, Material
 from sakbench.runs.place import Place
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks.base import Task
@@ -40,9 +40,14 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
         return scenes(spec.test_split, spec.test_images, mirror=False)
 
     committee = Committee({}, torch.device("cpu" if place.on_cpu else "cuda"))  # its teachers have been asked before
+
+    def test() -> Iterable[Batch]:
+        return map(committee, held_out().in_order())
+
     return Material(
         training=lambda start: learned().draw(spec.recipe.batch_size, spec.seed, start, mirror=mirrored),
-        test=lambda: map(committee, held_out().in_order()),
+        test=test,
+        views=test,  # all of it is in memory
         prepare=committee,
     )
 

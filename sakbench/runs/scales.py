@@ -64,6 +64,8 @@ class Scale:
     weights: Mapping[str, Path] = field(default_factory=dict)  # local weight files by backbone
     norm: Literal["paper", "native"] = "paper"
     sam_padding: Literal["crop", "stretch"] = "crop"
+    noise: Literal["position", "global"] = "position"  # of the routers, in training
+    nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # by a run's kind; none: a core of the CPU for each run
 
 
@@ -150,6 +152,29 @@ PAPER = Scale(
 )
 
 SCALES = {scale.name: scale for scale in (MINI, PAPER)}
+
+
+# What may be chosen beside a scale, as (words, its default first); none of it is in the paper's own runs.
+CHOICES = {
+    "norm": ("paper", "native"),
+    "sam_padding": ("crop", "stretch"),
+    "noise": ("position", "global"),
+    "nyud_truth": ("seism", "clean"),
+}
+
+
+def with_choices(scale: Scale, **chosen: str) -> Scale:
+    """The scale with other choices than its own. Raises `UserError` for a word that is none of a choice's."""
+    for name, word in chosen.items():
+        if word not in CHOICES[name]:
+            raise unknown(f"--{name.replace('_', '-')}", word, CHOICES[name])
+    return replace(scale, **chosen)  # type: ignore[arg-type]
+
+
+def choices(scale: Scale) -> str:
+    """In words what was chosen otherwise than the paper's runs: "norm native"; empty if nothing was."""
+    made = {name: getattr(scale, name) for name in CHOICES}
+    return ", ".join(f"{name.replace('_', ' ')} {word}" for name, word in made.items() if word != CHOICES[name][0])
 
 
 def get(name: str, dataset: str = "") -> Scale:

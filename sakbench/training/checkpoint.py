@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,7 +26,9 @@ def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: t
     draft = folder / f".draft-{os.getpid()}"
     tensors, scalars = _flatten(optimizer.state_dict())
     try:
-        shutil.rmtree(draft, ignore_errors=True)
+        for left in folder.glob(".draft-*"):  # by processes that were killed, and of this one before
+            if left == draft or not psutil.pid_exists(int(left.name.rpartition("-")[2])):
+                shutil.rmtree(left, ignore_errors=True)
         draft.mkdir(parents=True)
         write_tensors(draft / "model.safetensors", model.state_dict())
         write_tensors(draft / "optimizer.safetensors", tensors)

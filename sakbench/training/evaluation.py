@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from sakbench.metrics import Metric
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
-from sakbench.models.processes import world
+from sakbench.models.processes import total, world
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
@@ -58,7 +58,9 @@ def task_metrics(
                 _take(under_way)
         while under_way:
             _take(under_way)
-    return {name: _whole(metric).compute() for name, metric in metrics.items()}
+    for metric in metrics.values():
+        metric.sums = total(metric.sums)
+    return {name: metric.compute() for name, metric in metrics.items()}
 
 
 @torch.inference_mode()
@@ -103,18 +105,8 @@ def _unpadded(prediction: Tensor, target: Tensor, batch: dict[str, Any]) -> Iter
     return pieces
 
 
-def _whole(metric: Metric) -> Metric:
-    """The metric with the sums of all processes."""
-    if world() > 1:
-        torch.distributed.all_reduce(metric.sums)
-    return metric
-
-
 def _mean(values: Tensor) -> Tensor:
     """The mean over the images of all processes, of values (images, ...)."""
     if world() == 1:
         return values.mean(0)
-    total, count = values.sum(0), torch.tensor(len(values), device=values.device)
-    torch.distributed.all_reduce(total)
-    torch.distributed.all_reduce(count)
-    return total / count
+    return total(values.sum(0)) / total(torch.tensor(len(values), device=values.device))

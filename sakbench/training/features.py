@@ -75,6 +75,8 @@ def _write(
                 report(int(rows[-1]) + 1, count)
         draft.rename(folder)
     except OSError as error:
+        if folder.exists():
+            return  # another process was faster
         raise UserError(
             f"features could not be written to {folder.parent} ({error.strerror}): make room there, or name another"
             " folder in SAKBENCH_CACHE."

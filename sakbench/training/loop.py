@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sakbench.errors import UserError
-from sakbench.models.processes import rank, world
+from sakbench.models.processes import rank, total, world
 from sakbench.training import checkpoint
 from sakbench.training.recipe import Recipe
 
-Batch = dict[str, Tensor]
 _REPORT_SECONDS = 0.5
-_AGREE_STEPS = 16
+_AGREE_SECONDS = 2.0
 _CHECKPOINT_SECONDS = float(os.environ.get("SAKBENCH_CHECKPOINT_SECONDS", "20"))
 
 
@@ -76,9 +75,9 @@ def fit(
     start, spent = checkpoint.restore(checkpoints, objective, optimizer) if checkpoints else (0, 0.0)
     model, optimizer = accelerator.prepare(objective, optimizer)
     model.train()
-    began = reported = saved = time.monotonic()
-    saving = _CHECKPOINT_SECONDS
+    began = time.monotonic()
     finite = torch.ones((), dtype=torch.bool, device=device)
+    pace = _Pace(device)
     after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
     with closing(batches(start)) as stream:  # whoever reads images for it is let go
         for step in range(start, recipe.steps):
@@ -94,26 +93,77 @@ def fit(
             if after_step is not None:
                 after_step(step)
 
-            done, now = step + 1, time.monotonic()
+            done = step + 1
             last = done == recipe.steps
-            if world() > 1 and done % _AGREE_STEPS and not last:
-                continue  # processes can only report, save and stop at the same step
-            interrupted = bool(_over_processes(torch.tensor(float(stop()), device=device))) if world() > 1 else stop()
-            if last or now - reported > _REPORT_SECONDS or world() > 1:
-                reported = now
-                losses = {name: _over_processes(value) for name, value in losses.items()}
+            if not pace.is_due(done, last):
+                continue
+            interrupted = pace.agree(done, stop())
+            reports, saves = pace.reports(last), interrupted or last or pace.saves()
+            if reports or saves:
                 _require_finite(finite, losses, done)
+            if reports:
+                shown = {name: total(value).item() for name, value in losses.items()}
                 if report:
-                    report(Progress(done, recipe.steps, {name: value.item() for name, value in losses.items()}))
-            if checkpoints and rank() == 0 and (interrupted or last or now - saved > saving):
-                _require_finite(finite, losses, done)
-                checkpoint.save(checkpoints, done, spent + now - began, objective, optimizer.optimizer)
-                saved = time.monotonic()
-                saving = max(_CHECKPOINT_SECONDS, 50 * (saved - now))  # so that saving takes 2% of the time at most
+                    report(Progress(done, recipe.steps, shown))
+            if checkpoints and rank() == 0 and saves:
+                with pace.saving():
+                    checkpoint.save(checkpoints, done, spent + time.monotonic() - began, objective, optimizer.optimizer)
             if interrupted and not last:
                 raise Interrupted
     objective.eval()
     return spent + time.monotonic() - began
+
+
+class _Pace:
+    """When to report, to save and to look whether one should stop.
+
+    A process alone looks at every step. Several can only do so together, so they agree on the step of the next time:
+    about every two seconds by the first one's clock.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.step = 0
+        self.every = 1
+        self.looked = self.reported = self.saved = time.monotonic()
+        self.between_saves = _CHECKPOINT_SECONDS
+
+    def is_due(self, done: int, last: bool) -> bool:
+        """Whether to look after `done` steps."""
+        if world() == 1 or last or not self.step:
+            return True
+        return done >= self.step + self.every
+
+    def agree(self, done: int, stop: bool) -> bool:
+        """Whether any process wants to stop; all set the same next step."""
+        now = time.monotonic()
+        if world() == 1:
+            return stop
+        steps = max(1, done - self.step)
+        every = max(1, round(_AGREE_SECONDS * steps / max(now - self.looked, 1e-3))) if rank() == 0 else 0
+        wish, self.every = total(torch.tensor([int(stop), min(every, 1000)], device=self.device)).tolist()
+        self.step, self.looked = done, now
+        return wish > 0
+
+    def reports(self, last: bool) -> bool:
+        """Whether it is time to report: with several processes always, since only all can."""
+        now = time.monotonic()
+        if not (last or world() > 1 or now - self.reported > _REPORT_SECONDS):
+            return False
+        self.reported = now
+        return True
+
+    def saves(self) -> bool:
+        """Whether it is time to save: so seldom that it takes 2% of the time at most."""
+        return time.monotonic() - self.saved > self.between_saves
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Time a saving."""
+        began = time.monotonic()
+        yield
+        self.saved = time.monotonic()
+        self.between_saves = max(_CHECKPOINT_SECONDS, 50 * (self.saved - began))
 
 
 def _gradients(
@@ -129,7 +179,7 @@ def _gradients(
     if len(parts) > 1 or world() > 1:
         survey: Any = objective.survey
         counts = {name: count.to(accelerator.device) for name, count in survey(parts).items()}
-        whole = ({name: _over_processes(count) for name, count in counts.items()},)
+        whole = ({name: total(count) for name, count in counts.items()},)
     summed: dict[str, Tensor] = {}
     for number, part in enumerate(parts, start=1):
         # Gradients travel between the processes once, with the last part.
@@ -141,14 +191,6 @@ def _gradients(
         for name, value in losses.items():
             summed[name] = value.detach() + summed[name] if name in summed else value.detach()
     return summed
-
-
-def _over_processes(value: Tensor) -> Tensor:
-    """The sum over all processes, without gradients."""
-    if world() > 1:
-        value = value.clone()
-        torch.distributed.all_reduce(value)
-    return value
 
 
 def _parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:
@@ -164,6 +206,8 @@ def _stream(seed: int, step: int) -> int:
 
 
 def _require_finite(finite: Tensor, losses: dict[str, Tensor], step: int) -> None:
+    if world() > 1:  # one process's loss reaches all through the gradients
+        finite = total((~finite).int()) == 0
     if not finite.item():
         terms = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
         raise UserError(

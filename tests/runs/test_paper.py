@@ -35,7 +35,7 @@ def table(store, data, processes, *launcher):
     """The small table's numbers, trained by the command in so many processes."""
     command = [sys.executable, *launcher, COMMAND, str(store), str(data), str(processes)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(COMMAND).parents[2])}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     return open_store(store, write=False)
 

@@ -15,8 +15,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from sakbench import backbones, tasks
 from sakbench.models import SAK
 from sakbench.models.processes import rank, world
-from sakbench.runs.launched import joined
 from sakbench.training import loop
+from sakbench.training.group import launched
 from sakbench.training.objectives import TaskObjective
 from sakbench.training.recipe import Recipe
 
@@ -62,7 +62,7 @@ def batches(parts):
 
 def main(file, parts):
     torch.manual_seed(0)
-    loop._AGREE_STEPS = 1
+    loop._AGREE_SECONDS = 0.0
     loop._REPORT_SECONDS = 0.0
     chosen = {name: tasks.make(name, classes=classes) for name, classes in TASKS.items()}
     channels = {name: task.channels for name, task in chosen.items()}
@@ -88,5 +88,5 @@ def main(file, parts):
 
 
 if __name__ == "__main__":
-    with joined(on_cpu=True) if "RANK" in os.environ else nullcontext():
+    with launched(on_cpu=True) if "RANK" in os.environ else nullcontext():
         main(Path(sys.argv[1]), int(sys.argv[2]))
