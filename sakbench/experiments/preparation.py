@@ -1,4 +1,4 @@
-"""Before the first hour of training: are the data and the weights there?"""
+"""Before the first hour of training: are the data and the weights there, and can all processes be used?"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,6 +7,7 @@ from pathlib import Path
 from sakbench import backbones
 from sakbench.data.archives import open_split
 from sakbench.data.archives.locate import candidates
+from sakbench.errors import UserError
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 
@@ -30,6 +31,20 @@ def require_data(runs: Sequence[RunSpec], folder: Path) -> None:
     read = {(run.dataset, split, run.tasks) for run in runs for split in ("train", run.test_split)}
     for dataset, split, tasks in sorted(read):
         open_split(dataset, split, folder, tasks=tasks)
+
+
+def require_shares(runs: list[RunSpec], scale: Scale, processes: int) -> None:
+    """Raise `UserError` if not all runs can use the processes that a launcher has started."""
+    if scale.name == "mini":
+        raise UserError("scale mini's runs take a core each: start it without a launcher.")
+    sizes = sorted({run.recipe.batch_size for run in runs if run.kind != "score"})
+    for size in sizes:
+        if size % processes:
+            fitting = [str(count) for count in range(1, size + 1) if size % count == 0]
+            raise UserError(
+                f"{processes} processes cannot share a batch of {size}: start {', '.join(fitting)}, or leave the"
+                f" launcher out and say --gpus {processes}, which gives every run as many as it can use."
+            )
 
 
 def require_weights(runs: Sequence[RunSpec], scale: Scale, tell: Callable[[str], None]) -> None:

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from sakbench.errors import INTERRUPTED, UserError, unknown
 from sakbench.experiments import tables
-from sakbench.experiments.preparation import of_the_data, require_data, require_weights
+from sakbench.experiments.preparation import of_the_data, require_data, require_shares, require_weights
 from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import Interruption, only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
@@ -98,7 +98,7 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     )
     if devices.launched():
         processes = int(os.environ["WORLD_SIZE"])
-        _require_shares(_with_ancestors(wanted), scale, processes)
+        require_shares(_with_ancestors(wanted), scale, processes)
         from sakbench.runs.launched import LaunchedExecutor, follow  # here, because it imports torch
 
         if os.environ["RANK"] != "0":
@@ -147,20 +147,6 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
 def _with_ancestors(wanted: list[RunSpec]) -> list[RunSpec]:
     """The runs and those that they start from."""
     return [spec for run in wanted for spec in (run.start, run) if spec]
-
-
-def _require_shares(runs: list[RunSpec], scale: Scale, processes: int) -> None:
-    """Raise `UserError` if not all runs can use the processes that a launcher has started."""
-    if scale.name == "mini":
-        raise UserError("scale mini's runs take a core each: start it without a launcher.")
-    sizes = sorted({run.recipe.batch_size for run in runs if run.kind != "score"})
-    for size in sizes:
-        if size % processes:
-            fitting = [str(count) for count in range(1, size + 1) if size % count == 0]
-            raise UserError(
-                f"{processes} processes cannot share a batch of {size}: start {', '.join(fitting)}, or leave the"
-                f" launcher out and say --gpus {processes}, which gives every run as many as it can use."
-            )
 
 
 def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:

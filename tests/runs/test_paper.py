@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from sakbench.errors import UserError
+from sakbench.experiments.preparation import require_data, require_shares
 from sakbench.experiments.rows import multi_task, sak, stage1, upper_bound
 from sakbench.runs.perform import perform
 from sakbench.runs.place import Place
@@ -135,3 +136,20 @@ def test_the_papers_recipes():
     assert (second.steps, second.batch_size, second.weight_decay, second.clip) == (40_000, 4, 1e-6, 10.0)
     assert second.lr_at(0) == 2e-5
     assert second.lr_at(10_000) == pytest.approx(2e-5 * 0.75**0.9)
+
+
+def test_only_the_data_that_runs_read_must_be_there(tmp_path):
+    archives.pascal_context(tmp_path / "PASCALContext")
+    alone = scale(tmp_path)
+    require_data([multi_task(alone, 0)], tmp_path)
+    with pytest.raises(UserError, match="ImageNet-1k is not in"):
+        require_data([stage1(alone, 0, ("DINOv2",))], tmp_path)
+
+
+def test_a_launcher_must_start_as_many_processes_as_every_batch_can_use():
+    runs = [multi_task(get("paper"), 0), stage1(get("paper"), 0, ("DINOv2",))]
+    require_shares(runs, get("paper"), 4)
+    with pytest.raises(UserError, match=r"8 processes cannot share a batch of 4: start 1, 2, 4, or .* --gpus 8"):
+        require_shares(runs, get("paper"), 8)
+    with pytest.raises(UserError, match="without a launcher"):
+        require_shares(runs, get("mini"), 2)

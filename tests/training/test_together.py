@@ -11,11 +11,17 @@ import pytest
 COMMAND = str(Path(__file__).with_name("together.py"))
 
 
-def trained(file, *launcher, parts=1):
-    command = [sys.executable, *launcher, COMMAND, str(file), str(parts)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def train(*arguments, launcher=()):
+    command = [sys.executable, *launcher, COMMAND, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
+
+
+def trained(file, *, launcher=(), parts=1):
+    done = train(file, parts, launcher=launcher)
     assert done.returncode == 0, done.stderr
     return json.loads(file.read_text())
 
@@ -26,8 +32,7 @@ def alone(tmp_path_factory):
 
 
 def test_two_processes_have_the_losses_and_gradients_of_one(alone, tmp_path):
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    together = trained(tmp_path / "two.json", *launcher)
+    together = trained(tmp_path / "two.json", launcher=LAUNCHER)
     assert len(together["losses"]) == len(alone["losses"])
     for ours, theirs in zip(together["losses"], alone["losses"], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
@@ -43,3 +48,11 @@ def test_the_parts_of_a_batch_start_from_its_losses(alone, tmp_path):
     teacher, whole = parts["losses"][0].pop("DINOv2"), alone["losses"][0]
     assert teacher == pytest.approx(whole["DINOv2"], rel=1e-5)  # neither of these touches the distillation loss
     assert parts["losses"][0] == pytest.approx({k: v for k, v in whole.items() if k != "DINOv2"}, rel=0.2)
+
+
+def test_a_loss_that_one_process_loses_stops_all_before_anything_is_kept(tmp_path):
+    done = train(tmp_path / "poisoned.json", 1, "poisoned", launcher=LAUNCHER)
+    assert done.returncode != 0
+    assert done.stderr.count("the loss is no longer finite at step 6") >= 2  # both say so
+    assert not (tmp_path / "poisoned.json").exists()
+    assert not list((tmp_path / "checkpoints").glob("step-00000006"))

@@ -1,4 +1,4 @@
-"""`python together.py FILE PARTS`, alone or under torchrun: a few steps of stage 2, losses and gradients into FILE.
+"""`python together.py FILE PARTS [poisoned]`, alone or under torchrun: some steps of stage 2, what they gave into FILE.
 
 The batches are the same however many processes share them, so the losses and gradients must be, too.
 """
@@ -44,7 +44,7 @@ def batch(step):
     return found, maps
 
 
-def batches(parts):
+def batches(parts, poisoned):
     images = IMAGES // world() // parts
 
     def stream(start):
@@ -53,6 +53,8 @@ def batches(parts):
             for part in range(parts):
                 first = rank() * images * parts + part * images
                 mine = slice(first, first + images)
+                if poisoned and rank() == 1 and step == STEPS - 1:
+                    found["image"][mine] = float("nan")
                 yield {name: value[mine] for name, value in found.items()} | {
                     "features/DINOv2": [level[mine] for level in maps]
                 }
@@ -60,7 +62,7 @@ def batches(parts):
     return stream
 
 
-def main(file, parts):
+def main(file, parts, poisoned):
     torch.manual_seed(0)
     loop._AGREE_SECONDS = 0.0
     loop._REPORT_SECONDS = 0.0
@@ -76,10 +78,11 @@ def main(file, parts):
     register_optimizer_step_pre_hook(look)
     loop.fit(
         TaskObjective(student, chosen, gamma=1.0),
-        batches(parts),
+        batches(parts, poisoned),
         RECIPE,
         seed=0,
         parts=parts,
+        checkpoints=file.parent / "checkpoints",
         report=lambda progress: losses.append(progress.losses),
     )
     if rank() == 0:
@@ -89,4 +92,4 @@ def main(file, parts):
 
 if __name__ == "__main__":
     with launched(on_cpu=True) if "RANK" in os.environ else nullcontext():
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(Path(sys.argv[1]), int(sys.argv[2]), "poisoned" in sys.argv)
