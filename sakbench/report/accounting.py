@@ -9,7 +9,7 @@ from rich.table import Table
 from sakbench.report.commands import console, print_json
 
 if TYPE_CHECKING:
-    from sakbench.accounting.tables import Row
+    from sakbench.experiments.accounts import Row
 
 _QUANTITIES = {"params_m": "parameters, M", "macs_g": "MACs, G"}
 _CONVENTIONS = (
@@ -27,7 +27,7 @@ def account(*, as_json: bool, tables: Sequence[str] = ()) -> None:
     `full` and `executed`, and with `why` where it does not agree.
     Raises UserError for a table that has neither parameters nor MACs.
     """
-    from sakbench.accounting.tables import left_out, rows
+    from sakbench.experiments.accounts import left_out, rows
 
     found = rows(tables)
     if as_json:
@@ -35,10 +35,10 @@ def account(*, as_json: bool, tables: Sequence[str] = ()) -> None:
         return
     out = console()
     out.print(_layout(found))
-    agreeing = sum(row.agrees for row in found)
+    agreeing, others = sum(row.agrees for row in found), left_out(found)
+    missing = f"; {others} more rows of these tables are of models that are not built here" if others else ""
     out.print(
-        f"{agreeing} of {len(found)} numbers agree to the printed digit; {left_out(found)} more rows of these tables "
-        f"are of models that are not built here.\n{_CONVENTIONS}",
+        f"{agreeing} of {len(found)} numbers agree to the printed digit{missing}.\n{_CONVENTIONS}",
         style="dim",
         highlight=False,
     )

@@ -4,14 +4,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
-from torch import nn
 
 from sakbench import backbones
 from sakbench.accounting.counting import count
 from sakbench.backbones.encoder import Encoder
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import build, output_size
+from sakbench.runs.students import Student, build, output_size
 
 _BYTES = 4  # of a weight
 _BACKWARD = 2  # times the forward's multiplications
@@ -41,6 +40,21 @@ def cost(run: RunSpec) -> Cost:
     return Cost(parameters, trained, macs, training, images * training + tested, disk)
 
 
+def weightless(run: RunSpec) -> Student:
+    """The run's student on the meta device, with shapes but no weights; what the run trains is marked."""
+    with torch.device("meta"):
+        student = build(run, lambda name: weightless_encoder(name, run.size))
+    set_trainable(student, "freeze" if run.frozen else "full")
+    return student.eval()
+
+
+def weightless_encoder(name: str, size: tuple[int, int] | None) -> Encoder:
+    """A backbone on the meta device, for images (H, W) of that size; for its own where it has one, or if None."""
+    own = backbones.info(name).own_input
+    with torch.device("meta"):
+        return backbones.create(name, image_size=None if own else size, pretrained=False).eval()
+
+
 def _distils(run: RunSpec) -> bool:
     return run.kind == "distill" or run.gamma > 0
 
@@ -53,11 +67,7 @@ def _shape_of(run: RunSpec) -> RunSpec:
 @cache
 def _student(run: RunSpec) -> tuple[int, int, int, int]:
     """Parameters, trained ones, multiplications of one image, and those of parts that do not learn."""
-    with torch.device("meta"):
-        student = build(run, lambda name: _encoder(name, run.size))
-    set_trainable(student, "freeze" if run.frozen else "full")
-    images = _images(run.backbone, run.size)
-    student.eval()
+    student, images = weightless(run), _images(run.backbone, run.size)
 
     def forward() -> None:
         if run.kind == "distill":
@@ -74,14 +84,8 @@ def _student(run: RunSpec) -> tuple[int, int, int, int]:
 
 @cache
 def _encoder_macs(name: str, size: tuple[int, int] | None) -> int:
-    with torch.device("meta"):
-        encoder: nn.Module = _encoder(name, size).eval()
+    encoder = weightless_encoder(name, size)
     return count(encoder, lambda: encoder(_images(name, size))).executed
-
-
-def _encoder(name: str, size: tuple[int, int] | None) -> Encoder:
-    own = backbones.info(name).own_input
-    return backbones.create(name, image_size=None if own else size, pretrained=False)
 
 
 def _images(name: str, size: tuple[int, int] | None) -> torch.Tensor:

@@ -5,10 +5,15 @@ import json
 import pytest
 from rich.console import Console
 
-from sakbench.accounting import models
-from sakbench.accounting.tables import left_out, rows
 from sakbench.errors import UserError
+from sakbench.experiments.accounts import left_out, rows
+from sakbench.experiments.rows import upper_bound
+from sakbench.experiments.tables import TRIO
+from sakbench.experiments.weighing import image, macs
+from sakbench.models.parameters import parameter_count
 from sakbench.report import accounting
+from sakbench.runs.costs import weightless
+from sakbench.runs.scales import PAPER
 
 # G MACs under the paper's convention, of one image, to two more digits than the paper prints
 MACS = {
@@ -90,10 +95,12 @@ def test_the_full_convention_is_there_for_macs_alone_and_never_mixed_up(account)
 
 
 def test_the_four_encoders_alone():
-    bound, image = models.upper_bound("addition"), models.images(512)
-    encoders = (models.millions(part) for part in (bound.stem, bound.teachers))
-    assert round(sum(encoders), 2) == 348.27
-    assert round(models.macs(bound, lambda: bound.represent(image)).paper / 1e9, 2) == 652.10
+    run = upper_bound(PAPER, 0, TRIO, "addition")
+    bound = weightless(run)
+    encoders = [bound.stem, *bound.teachers.values()]
+    assert len(encoders) == 4
+    assert round(sum(map(parameter_count, encoders)) / 1e6, 2) == 348.27
+    assert round(macs(bound, lambda: bound.represent(image(run.size))).paper / 1e9, 2) == 652.10
 
 
 def test_one_table_by_either_name():
@@ -116,4 +123,6 @@ def test_json_and_table(capsys):
     assert all(len(line) <= 100 for line in printed.get().splitlines())
     assert "…" not in printed.get()
     accounting.account(as_json=False, tables=["15"])
-    assert "4 of 5 numbers agree" in capsys.readouterr().out
+    assert "4 of 5 numbers agree to the printed digit; 7 more rows" in capsys.readouterr().out
+    accounting.account(as_json=False, tables=["22"])
+    assert "12 of 12 numbers agree to the printed digit.\n" in capsys.readouterr().out
