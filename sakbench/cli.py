@@ -55,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = commands.add_parser("run", help="train and evaluate what a table of the paper needs, and print it")
-    run.add_argument(
-        "experiment", metavar="TABLE", help="table3, table4, table7 or table12 (`sakbench ls` tells about them)"
-    )
+    run.add_argument("experiment", metavar="TABLE", help="table7 and the others that `sakbench ls` lists")
     _training_options(run)
     run.add_argument("--rows", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
     run.add_argument(

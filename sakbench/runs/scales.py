@@ -55,10 +55,8 @@ class Scale:
     rivals: dict[str, str] = field(default_factory=dict)  # students that others distilled, of whom we have the weights
     published: str = "PASCAL-Context"  # of which data set the published numbers beside it are
     distill_dataset: str = ""  # where stage 1's images are from, if not from `dataset`
-    distill_test: tuple[str, int] = (
-        "test",
-        0,
-    )  # on what Rep Sim is measured, if not on `test_images` of the test split
+    # on what Rep Sim is measured: a split and how many of its images, as many as `test_images` if 0
+    distill_test: tuple[str, int] = ("test", 0)
     size: tuple[int, int] | None = None  # network input (H, W); each backbone's own if None
     distill_size: tuple[int, int] | None = None
     weights: Mapping[str, Path] = field(default_factory=dict)  # local weight files by backbone

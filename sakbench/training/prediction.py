@@ -37,7 +37,7 @@ def tasks_of(student: SAK | PlainStudent) -> dict[str, Task]:
 
 
 @dataclass(frozen=True)
-class Place:
+class Spot:
     """Where an image stands on the network's canvas: the size it was brought to, and its upper left corner."""
 
     height: int
@@ -46,7 +46,7 @@ class Place:
     left: int
 
 
-def place(image: Size, canvas: Size) -> Place:
+def place(image: Size, canvas: Size) -> Spot:
     """Centred, its sides' ratio kept. An image that fits stays as large as it is, as in evaluation.
 
     One that fills less than half the canvas both ways is enlarged to fit: training has shown no smaller ones.
@@ -54,7 +54,7 @@ def place(image: Size, canvas: Size) -> Place:
     fit = min(canvas[0] / image[0], canvas[1] / image[1])
     factor = 1.0 if 1 <= fit <= 2 else fit
     height, width = (min(max(round(side * factor), 1), most) for side, most in zip(image, canvas, strict=True))
-    return Place(height, width, (canvas[0] - height) // 2, (canvas[1] - width) // 2)
+    return Spot(height, width, (canvas[0] - height) // 2, (canvas[1] - width) // 2)
 
 
 def sizes(student: SAK | PlainStudent) -> tuple[Size, Size]:

@@ -17,7 +17,7 @@ from sakbench.scoring.dense import reader
 from sakbench.scoring.files import GREY, read
 from sakbench.scoring.writing import as_pixels, write_png
 from sakbench.training import prediction
-from sakbench.training.prediction import Place, place
+from sakbench.training.prediction import Spot, place
 
 TASKS = {"semseg": 5, "parsing": 7, "saliency": 2, "normals": 3, "boundary": 1, "depth": 1}
 
@@ -89,13 +89,13 @@ def test_an_image_of_the_networks_size_is_predicted_as_it_is(checkpoint, tmp_pat
 
 
 def test_images_keep_their_proportions_and_are_centred():
-    assert place((512, 512), (512, 512)) == Place(512, 512, 0, 0)
-    assert place((375, 500), (512, 512)) == Place(375, 500, 68, 6)  # fits: padded alone, as in evaluation
-    assert place((1024, 768), (512, 512)) == Place(512, 384, 0, 64)
-    assert place((64, 48), (512, 512)) == Place(512, 384, 0, 64)  # less than half both ways
-    assert place((64, 480), (512, 512)) == Place(64, 480, 224, 16)
-    assert place((425, 560), (448, 576)) == Place(425, 560, 11, 8)
-    assert place((1, 5000), (512, 512)) == Place(1, 512, 255, 0)
+    assert place((512, 512), (512, 512)) == Spot(512, 512, 0, 0)
+    assert place((375, 500), (512, 512)) == Spot(375, 500, 68, 6)  # fits: padded alone, as in evaluation
+    assert place((1024, 768), (512, 512)) == Spot(512, 384, 0, 64)
+    assert place((64, 48), (512, 512)) == Spot(512, 384, 0, 64)  # less than half both ways
+    assert place((64, 480), (512, 512)) == Spot(64, 480, 224, 16)
+    assert place((425, 560), (448, 576)) == Spot(425, 560, 11, 8)
+    assert place((1, 5000), (512, 512)) == Spot(1, 512, 255, 0)
 
 
 class Echo(nn.Module):
