@@ -84,7 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     _json_option(zoo)
     zoo.set_defaults(call=_zoo)
 
-    data = commands.add_parser("data", help="the real data sets").add_subparsers(metavar="COMMAND", required=True)
+    data_sets = commands.add_parser("data", help="check the real data sets, and tell where to get them")
+    data = data_sets.add_subparsers(metavar="COMMAND", required=True)
     check = data.add_parser("check", help="verify layout, numbers, sizes and files of the data sets in a folder")
     check.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds them, or one of them")
     _json_option(check)
@@ -267,7 +268,7 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         default=0,
         metavar="N",
-        help="at most so many at once; the rest of a batch is accumulated (default: as the paper, 16 and 4)",
+        help="at most so many at once; the rest of a batch is accumulated (default: 16 in stage 1, 4 in stage 2)",
     )
     parser.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it takes")

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sakbench import backbones
+from sakbench.data import catalogue
 from sakbench.data.archives import open_split
 from sakbench.data.archives.locate import candidates
 from sakbench.errors import UserError
@@ -24,6 +25,22 @@ def of_the_data(scale: Scale, folder: Path) -> Scale:
         return found
     distill, held_out = (len(open_split(scale.distill_dataset, split, folder)) for split in ("train", "test"))
     return replace(found, distill_images=distill, distill_test=(scale.distill_test[0], held_out))
+
+
+def unlike_the_papers(scale: Scale) -> list[str]:
+    """A sentence for each data set of the scale that has other numbers of images than the paper's."""
+    if scale.name == "mini":
+        return []
+    counts = {
+        scale.dataset: {"train": scale.train_images, "test": scale.test_images},
+        scale.distill_dataset: {"train": scale.distill_images, "test": scale.distill_test[1]},
+    }
+    return [
+        f"{about.title}: {found['train']:,} images to train and {found['test']:,} to test, the paper's"
+        f" {about.images['train']:,} and {about.images['test']:,}; numbers do not compare with published ones."
+        for about, found in ((catalogue.get(name), found) for name, found in counts.items())
+        if found != about.images
+    ]
 
 
 def require_data(runs: Sequence[RunSpec], folder: Path) -> None:
@@ -53,8 +70,15 @@ def require_weights(runs: Sequence[RunSpec], scale: Scale, tell: Callable[[str],
     Raises `UserError` for weights that are out of reach or do not fit.
     """
     needed = dict.fromkeys(name for run in runs for name in (run.backbone, *(b for _, b in run.teachers)))
-    for name in needed:
-        absent = backbones.whereabouts(backbones.info(name)) == "not here"
-        if name in scale.weights or absent:
-            tell(f"{'reading' if name in scale.weights else 'fetching'} the weights of {name}")
-            backbones.create(name, weights=scale.weights.get(name))
+    absent = [n for n in needed if n not in scale.weights and backbones.whereabouts(backbones.info(n)) == "not here"]
+    for name in [name for name in needed if name in scale.weights]:
+        tell(f"reading the weights of {name}")
+        backbones.create(name, weights=scale.weights[name])
+    for name in absent:
+        tell(f"fetching the weights of {name}")
+        try:
+            backbones.create(name)
+        except UserError as error:
+            others = [other for other in absent if other != name]
+            more = f" Not here either: {', '.join(others)}." if others else ""
+            raise UserError(f"{error}{more}") from error

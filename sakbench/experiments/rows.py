@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sakbench import backbones
 from sakbench.data.miniworld import VERSION
@@ -33,7 +34,13 @@ class Experiment:
     baseline: str = "Single-task baseline"
     extras: tuple[str, ...] = ()  # quantities shown beside the tasks
     profile: bool = False  # whether frozen rows get a bias profile
+    own: bool = False  # whether it has rows of a user's own weights, which nobody else can build again
     scales: tuple[str, ...] = ("mini", "paper")  # where there are the models for it
+
+    @property
+    def command(self) -> str:
+        """What fills it: run table7, probe timm/NAME.TAG."""
+        return self.name.replace(":", " ", 1) if self.own else f"run {self.name}"
 
 
 def single_task(scale: Scale, seed: int, task: str, backbone: str | None = None) -> RunSpec:
@@ -72,7 +79,7 @@ def stage1(scale: Scale, seed: int, teachers: Sequence[str], *, adapter_paths: b
         teachers=tuple((name, scale.teachers[name]) for name in teachers),
         size=scale.distill_size,
         norm=scale.norm,
-        sam_padding=scale.sam_padding,
+        sam_padding=_padding(scale, *(scale.teachers[name] for name in teachers)),
         adapter_paths=adapter_paths,
         routers=adapter_paths,  # stage 1 has none yet; the same for students that will go without
     )
@@ -174,7 +181,7 @@ def _tasks_run(
         fuse=fuse,
         size=_size(scale, backbone),
         norm=scale.norm,
-        sam_padding=scale.sam_padding,
+        sam_padding=_padding(scale, backbone, *(scale.teachers[name] for name in teachers)),
         noise=scale.noise if teachers else "position",
         nyud_truth=scale.nyud_truth if "boundary" in (tasks or scale.tasks) else "seism",
     )
@@ -183,6 +190,11 @@ def _tasks_run(
 def _metrics(tasks: Sequence[str]) -> tuple[str, ...]:
     """What is measured is part of a run's identity: with another metric it is measured anew."""
     return tuple(f"{task} {task_info(task).metric}" for task in tasks)
+
+
+def _padding(scale: Scale, *names: str) -> Literal["crop", "stretch"]:
+    """What becomes of SAM's padding, which no other model has."""
+    return scale.sam_padding if any(backbones.info(name).own_input for name in names) else "crop"
 
 
 def _size(scale: Scale, backbone: str) -> tuple[int, int] | None:

@@ -137,11 +137,13 @@ def probe_of(backbone: str) -> Experiment:
         rows = [
             Row(f"{model} Freeze", (probe(scale, seed, name),), ("table12", f"{model} Freeze"))
             for model, name in known.items()
-            if name != backbone
         ]
+        if backbone in known.values():
+            return rows
         return [*rows, Row(f"{backbone} Freeze", (probe(scale, seed, backbone),))]
 
-    return Experiment(f"{_PROBE}{backbone}", f"Bias profile of {backbone}", build, baseline="", profile=True)
+    name, title = f"{_PROBE}{backbone}", f"Bias profile of {backbone}"
+    return Experiment(name, title, build, baseline="", profile=True, own=True)
 
 
 def exists(name: str) -> bool:

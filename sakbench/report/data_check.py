@@ -28,7 +28,8 @@ def check(folder: Path, *, as_json: bool) -> int:
     with _bar(out) as progress:
         reports = checking.check(folder, workers=cores(), progress=progress)
     found = {report.dataset for report in reports}
-    absent = [dataset for name, dataset in catalogue.CATALOGUE.items() if name not in found]
+    alone = any(Path(report.folder) == folder for report in reports)  # then nothing else is to be expected in it
+    absent = [dataset for name, dataset in catalogue.CATALOGUE.items() if name not in found and not alone]
     whole = bool(reports) and all(report.whole for report in reports)
     if as_json:
         print_json(
@@ -55,7 +56,9 @@ def check(folder: Path, *, as_json: bool) -> int:
 
 def _print(out: Console, report: checking.Report) -> None:
     about = catalogue.get(report.dataset)
-    verdict = "[green]whole" if report.whole else "[red]not whole"
+    as_many = all(split.listed == split.expected for split in report.splits)
+    readable = "[green]whole" if as_many else "[yellow]readable, but not with the paper's numbers of images"
+    verdict = readable if report.whole else "[red]not whole"
     out.print(f"[bold]{about.title}[/bold] in {escape(report.folder)}: {verdict}", highlight=False)
     table = Table(box=box.HORIZONTALS, pad_edge=False)
     table.add_column("split")

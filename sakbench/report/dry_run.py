@@ -50,7 +50,7 @@ def _missing(wanted: list[RunSpec], request: Request) -> list[RunSpec]:
 
 
 def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
-    gpus = width(run, request.gpus or 8)
+    gpus = width(run, request.gpus or 8) if request.gpus != 0 else 0
     return {
         "run": label(run),
         "id": run.id,

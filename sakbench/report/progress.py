@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from sakbench.runs.jobs import Job
 
@@ -31,9 +32,13 @@ class Display(AbstractContextManager["Display"]):
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}", justify="right"),
-            TextColumn("{task.fields[losses]}", style="dim"),
             TimeRemainingColumn(compact=True),
             TextColumn("left", style="progress.remaining"),
+            # last, since on a narrow terminal it is what can be missed
+            TextColumn(
+                "{task.fields[losses]}", style="dim", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
+            expand=True,
             console=console,
             disable=not (console.is_terminal and jobs),
             # The mean speed since the start: jobs differ, and a short memory makes the time left jump.
@@ -71,6 +76,10 @@ class Display(AbstractContextManager["Display"]):
         spent = time.monotonic() - self.began[job.id]
         clock = f"{int(spent) // 60}:{int(spent) % 60:02d}"
         self.console.print(f"{job.label:<{self.width}}  {clock:>6}  {numbers}", highlight=False)
+
+    def stopping(self) -> None:
+        """Say that the jobs are about to stop."""
+        self.console.print("stopping: every run ends its step and saves; Ctrl-C again stops at once", highlight=False)
 
     def _advance(self, job: Job, share: float) -> None:
         self.spent[job.id] = share * job.cost

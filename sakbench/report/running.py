@@ -10,7 +10,13 @@ from rich.markup import escape
 
 from sakbench.errors import INTERRUPTED, UserError, unknown
 from sakbench.experiments import tables
-from sakbench.experiments.preparation import of_the_data, require_data, require_shares, require_weights
+from sakbench.experiments.preparation import (
+    of_the_data,
+    require_data,
+    require_shares,
+    require_weights,
+    unlike_the_papers,
+)
 from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import Interruption, only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
@@ -67,6 +73,8 @@ def scale_of(
     if name == "mini" and data is not None:
         raise UserError("scale mini renders its own images: leave --data out, or add --scale paper.")
     scale = replace(with_choices(get_scale(name, dataset), **chosen), weights=dict(weights or {}))
+    if scale.nyud_truth != "seism" and scale.dataset != "nyud-v2":
+        raise UserError(f"--nyud-truth is for NYUD-v2's boundaries, and the data set is {scale.dataset}.")
     return scale if data is None else of_the_data(scale, data)
 
 
@@ -114,6 +122,8 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     with only_writer(folder):
         store.abandon_running("its process ended without a word")
         todo = planned(wanted, store, folder, len(chosen))
+        for warning in unlike_the_papers(scale):
+            out.print(f"[bold]![/bold] {warning}", highlight=False)
         require_weights([job.work for job in todo if isinstance(job.work, RunSpec)], scale, out.print)
         _announce(out, experiment.title, scale, request.seeds, todo, chosen)
         try:
@@ -168,14 +178,18 @@ def _workers(scale: Scale, chosen: list[str]) -> int:
     return min(_MOST_READERS, max(1, devices.cores() // len(chosen) - 1))
 
 
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}" + "s" * (number != 1)
+
+
 def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], chosen: list[str]) -> None:
     runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
     shared = sum(run.kind == "distill" for run in runs)
     names = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
     out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
     if runs:
-        work = f"{len(runs)} runs to train, {shared} of them stage 1"
-        where = "" if chosen[0].startswith("cpu") else f", on {len(set(chosen))} GPUs"
+        work = f"{_counted(len(runs), 'run')} to train" + (f", {shared} of them stage 1" if shared else "")
+        where = "" if chosen[0].startswith("cpu") else f", on {_counted(len(set(chosen)), 'GPU')}"
         out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)\n", highlight=False)
     else:
         out.print("every run is in the store already\n")

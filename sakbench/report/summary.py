@@ -85,7 +85,7 @@ def summarize(
     if frame.empty:
         where = f" at scale {scale.name} on {scale.dataset}" if scale else ""
         raise UserError(
-            f"the store holds nothing of {experiment.name}{where}: `sakbench run {experiment.name}` fills it."
+            f"the store holds nothing of {experiment.name}{where}: `sakbench {experiment.command}` fills it."
         )
     if scale is None:
         first = frame.iloc[0]
@@ -129,8 +129,10 @@ def summarize(
 def of_today(frame: pd.DataFrame, experiment: Experiment, scale: Scale) -> tuple[pd.DataFrame, int]:
     """The lines whose runs have today's settings, weights and world, and how many others there were.
 
-    Where none has (an export of another version), all are shown: they belong together.
+    Where none has (an export of another version), all are shown: they belong together; so do a user's own.
     """
+    if experiment.own:
+        return frame, 0
     seeds = [int(seed) for seed in frame["seed"].unique()]
     rows = [row for seed in seeds for row in experiment.build(scale, seed)]
     today = frame["run"].isin({run.id for row in rows for run in row.runs})

@@ -38,6 +38,9 @@ class Display(Protocol):
     def finished(self, job: Job, result: dict[str, Any]) -> None:
         """A job is done; `result` is what its process sent."""
 
+    def stopping(self) -> None:
+        """The jobs under way are told to stop, which takes a step of each."""
+
 
 @dataclass
 class _Running:
@@ -103,6 +106,8 @@ class LocalExecutor:
                         display.finished(current.job, result)
                         done.add(current.job.id)
         except BaseException:
+            if running:
+                display.stopping()
             self._stop(running)
             for current in running:
                 record.interrupted(current.job)

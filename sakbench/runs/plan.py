@@ -44,8 +44,12 @@ def label(spec: RunSpec) -> str:
 
 
 def short(backbone: str) -> str:
-    """A mini backbone by what it was pretrained with alone, any other by its name."""
-    return backbone.partition(".")[2] if backbone.startswith("mini_") else backbone
+    """A mini backbone by what it was pretrained with, one of the paper's by its name there, any other by its own."""
+    if backbone.startswith("mini_"):
+        return backbone.partition(".")[2]
+    paper = get_scale("paper")
+    known = {paper.vit: "ViT", **{name: model for model, name in (*paper.teachers.items(), *paper.rivals.items())}}
+    return known.get(backbone, backbone)
 
 
 def _words(spec: RunSpec) -> str:
