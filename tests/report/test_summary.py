@@ -5,9 +5,10 @@ import pytest
 from rich.console import Console
 
 from sakbench.errors import UserError
-from sakbench.experiments.rows import Experiment, Row
+from sakbench.experiments.rows import Experiment, Row, multi_task
 from sakbench.report.summary import summarize
 from sakbench.report.terminal import leaders, print_table
+from sakbench.runs.scales import MINI
 from sakbench.store import published
 
 HIGHER = {"semseg": True, "normals": False}
@@ -117,3 +118,14 @@ def test_a_store_without_the_table_says_how_to_fill_it():
     empty = pd.DataFrame(columns=["table", "row"])
     with pytest.raises(UserError, match="sakbench run table7"):
         summarize(EXPERIMENT, empty, published.frame())
+
+
+def test_a_users_own_row_is_shown_though_nobody_can_build_it_again():
+    """A probe's weights may have been a local file, of which the name alone does not tell."""
+    today = multi_task(MINI, 0)
+    lines = [line | {"run": today.id if line["row"] == "CLIP" else line["run"]} for line in frame_lines(VALUES)]
+    built = [Row("CLIP", (today,)), *(row for row in ROWS if row.name != "CLIP")]
+    for own, shown in ((True, set(VALUES)), (False, {"CLIP"})):
+        experiment = Experiment("table7", "", lambda scale, seed: built, own=own)
+        summary = summarize(experiment, pd.DataFrame(lines), published.frame())
+        assert {line.row for line in summary.lines} == shown
