@@ -157,7 +157,9 @@ def test_workers_give_the_same_items(pascal, context):
     assert batches[0]["name"] == ["train0", "train3"]
     for place, (row, seed) in enumerate(places):
         for key, value in split[row, seed].items():
-            if key != "name":
+            if key == "image":  # to rounding: a worker has one thread, and arithmetic in pieces rounds otherwise
+                torch.testing.assert_close(batches[place // 2][key][place % 2], value, rtol=0, atol=1e-5)
+            elif key != "name":
                 assert torch.equal(batches[place // 2][key][place % 2], value), key
 
 
