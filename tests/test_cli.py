@@ -239,11 +239,9 @@ def test_data_are_checked(sakbench, tmp_path):
     assert "train0" in done.stdout and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("environment", "expected"), [({}, False), ({"WORLD_SIZE": "1", "RANK": "0"}, False), (TWO, True)]
-)
+@pytest.mark.parametrize(("environment", "expected"), [({}, 0), ({"WORLD_SIZE": "1", "RANK": "0"}, 0), (TWO, 2)])
 def test_a_launcher_is_known_by_its_environment(environment, expected):
-    assert devices.launched(environment) is expected
+    assert devices.launched(environment) == expected
 
 
 def test_devices_are_cores_or_the_gpus_that_there_are(monkeypatch):

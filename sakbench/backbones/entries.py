@@ -140,28 +140,9 @@ _THEIA = _Training(
 )
 _plain("radio_base_patch16.v2.5", _B, 16, 8, 768, 98_233_344, _RADIO, weights="hub", hub="nvidia/RADIO-B")
 _plain("radio_large_patch16.v2.5", _L, 16, 8, 768, 319_881_216, _RADIO, weights="hub", hub="nvidia/RADIO-L")
-_plain(
-    "theia_small_patch16_224.cdiv",
-    _S,
-    16,
-    1,
-    224,
-    21_664_896,
-    _THEIA,
-    weights="hub",
-    hub="theaiinstitute/theia-small-patch16-224-cdiv",
-)
-_plain(
-    "theia_base_patch16_224.cdiv",
-    _B,
-    16,
-    1,
-    224,
-    85_797_120,
-    _THEIA,
-    weights="hub",
-    hub="theaiinstitute/theia-base-patch16-224-cdiv",
-)
+for _size, _shape, _parameters in (("small", _S, 21_664_896), ("base", _B, 85_797_120)):
+    _hub = f"theaiinstitute/theia-{_size}-patch16-224-cdiv"
+    _plain(f"theia_{_size}_patch16_224.cdiv", _shape, 16, 1, 224, _parameters, _THEIA, weights="hub", hub=_hub)
 
 # Table 23
 _DFN = "Apple's sample code licence: read its terms before use."

@@ -69,7 +69,7 @@ def require_weights(runs: Sequence[RunSpec], scale: Scale, tell: Callable[[str],
 
     Raises `UserError` for weights that are out of reach or do not fit.
     """
-    needed = dict.fromkeys(name for run in runs for name in (run.backbone, *(b for _, b in run.teachers)))
+    needed = dict.fromkeys(name for run in runs for name in run.backbones)
     absent = [n for n in needed if n not in scale.weights and backbones.whereabouts(backbones.info(n)) == "not here"]
     for name in [name for name in needed if name in scale.weights]:
         tell(f"reading the weights of {name}")

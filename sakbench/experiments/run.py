@@ -46,14 +46,18 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
     return [spec for row in chosen for spec in row.runs]
 
 
-def planned(wanted: list[RunSpec], store: Store, folder: Path, devices: int = 1) -> list[Job]:
-    """What is left to do for some runs, with so many devices: those that the store lacks, and features they read."""
-    missing = plan(
+def missing(wanted: list[RunSpec], store: Store | None, folder: Path) -> list[RunSpec]:
+    """The runs still to do for some runs, ancestors first: those that the store lacks, all if there is none yet."""
+    return plan(
         wanted,
-        is_stored=lambda run: store.find(run) is not None,
+        is_stored=lambda run: store is not None and store.find(run) is not None,
         has_weights=lambda run: (folder / run / "model.safetensors").exists(),
     )
-    return jobs(missing, devices)
+
+
+def planned(wanted: list[RunSpec], store: Store, folder: Path, devices: int = 1) -> list[Job]:
+    """What is left to do for some runs, with so many devices: those that the store lacks, and features they read."""
+    return jobs(missing(wanted, store, folder), devices)
 
 
 def run(

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from huggingface_hub import ModelHubMixin, hf_hub_download
@@ -40,6 +40,7 @@ class Saved(ModelHubMixin):
     such as a scale and a data set.
     """
 
+    stands_on: ClassVar[str]  # the name of the encoder among the student's parts
     settings: dict[str, Any]
     about: dict[str, str]
     output_size: tuple[int, int] | None
@@ -50,7 +51,7 @@ class Saved(ModelHubMixin):
     @property
     def backbone(self) -> Encoder:
         """The encoder that the student stands on."""
-        raise NotImplementedError
+        return getattr(self, self.stands_on)
 
     @property
     def config(self) -> dict[str, Any]:

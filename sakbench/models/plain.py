@@ -12,6 +12,8 @@ from sakbench.models.hub import Saved
 class PlainStudent(nn.Module, Saved):
     """An encoder whose four levels go straight to the decoder; `tasks` gives each task's number of channels."""
 
+    stands_on = "encoder"
+
     def __init__(self, encoder: Encoder, tasks: Mapping[str, int], *, decoder: str = "simple"):
         super().__init__()
         self.encoder = encoder
@@ -19,11 +21,6 @@ class PlainStudent(nn.Module, Saved):
         self.heads = decoders.make(decoder, encoder.dims, tasks)
         self.settings = {"tasks": self.tasks, "decoder": decoder}
         self.about, self.output_size = {}, None
-
-    @property
-    def backbone(self) -> Encoder:
-        """The encoder."""
-        return self.encoder
 
     def forward(self, images: Tensor, output_size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, by default the images' own."""

@@ -25,6 +25,8 @@ class SAK(nn.Module, Saved):
     Raises UserError if the stem is not a plain vision transformer, or there is nothing to route between.
     """
 
+    stands_on = "stem"
+
     def __init__(
         self,
         stem: Encoder,
@@ -68,11 +70,6 @@ class SAK(nn.Module, Saved):
             "decoder": decoder,
         }
         self.about, self.output_size = {}, None
-
-    @property
-    def backbone(self) -> Encoder:
-        """The stem."""
-        return self.stem
 
     def forward(self, images: Tensor, output_size: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, by default the images' own."""

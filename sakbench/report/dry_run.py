@@ -6,12 +6,12 @@ from rich.console import Console
 from rich.table import Table
 
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import planned
+from sakbench.experiments.run import missing
 from sakbench.report.commands import console, print_json
 from sakbench.report.running import Request
 from sakbench.runs.costs import Cost, cost
 from sakbench.runs.jobs import width
-from sakbench.runs.plan import label, plan
+from sakbench.runs.plan import label
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store import open_store
@@ -22,8 +22,9 @@ RATE = 25e12  # multiply-adds count as two operations; a third of the fp32 peak 
 
 def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], request: Request) -> None:
     """Print what a command would do. Nothing of it needs data, weights or a GPU."""
-    missing = _missing(wanted, request)
-    lines = [_line(run, cost(run), request) for run in missing]
+    store = open_store(request.store, write=False) if request.store.exists() else None
+    todo = missing(wanted, store, request.store.parent / "runs")
+    lines = [_line(run, cost(run), request) for run in todo]
     totals = {
         "runs": len(lines),
         "images": sum(line["images"] for line in lines),
@@ -37,16 +38,6 @@ def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], requ
         )
         return
     _print(console(), experiment, scale, lines, totals)
-
-
-def _missing(wanted: list[RunSpec], request: Request) -> list[RunSpec]:
-    """The runs that the store does not hold; all of them if there is no store yet."""
-    if not request.store.exists():
-        return plan(wanted, is_stored=lambda run: False, has_weights=lambda run: False)
-    store = open_store(request.store, write=False)
-    todo = planned(wanted, store, request.store.parent / "runs")
-    found = [job.work for job in todo if isinstance(job.work, RunSpec)]
-    return plan(wanted, is_stored=lambda run: run not in {r.id for r in found}, has_weights=lambda run: True)
 
 
 def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:

@@ -98,10 +98,8 @@ def image_files(given: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """An image in RGB, upright. Raises UserError for a file that is broken or has more than 8 bits per channel."""
+    """An image in RGB, upright. Raises UserError for a file that is broken."""
     with _opened(path) as image:
-        if image.mode.startswith(("I", "F")):
-            raise UserError(f"{path} is an image of mode {image.mode}: 8 bits per channel are due.")
         try:
             return ImageOps.exif_transpose(image).convert("RGB")
         except (OSError, SyntaxError, ValueError) as error:
@@ -139,7 +137,11 @@ def _size(text: str) -> tuple[int, int] | None:
 
 
 def _opened(path: Path) -> Image.Image:
+    """A file's header read. Raises UserError for a file that is no image, or has more than 8 bits per channel."""
     try:
-        return Image.open(path)
+        image = Image.open(path)
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} is no image that can be read ({error}).") from error
+        raise UserError(f"{path} is not an image that can be read ({error}).") from error
+    if image.mode.startswith(("I", "F")):
+        raise UserError(f"{path} has more than 8 bits per channel (mode {image.mode}): convert it to 8 bits first.")
+    return image

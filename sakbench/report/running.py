@@ -97,35 +97,38 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
             "scale paper reads real photographs: name the folder that holds them with --data DIR (`sakbench data check"
             " DIR` tells what is missing there), or look at the plan with --dry-run."
         )
+    lineages = [spec for run in wanted for spec in run.lineage]
     if request.data is not None:
-        require_data(_with_ancestors(wanted), request.data)
+        require_data(lineages, request.data)
+    if devices.launched():
+        require_shares(lineages, scale, devices.launched())
     chosen = devices.choose(scale.name, request.gpus, request.jobs)
     folder = request.store.parent / "runs"
-    place = Place(
-        folder, request.data, scale.weights, request.images, _workers(scale, chosen), on_cpu=chosen[0] == "cpu"
-    )
-    if devices.launched():
-        processes = int(os.environ["WORLD_SIZE"])
-        require_shares(_with_ancestors(wanted), scale, processes)
-        from sakbench.runs.launched import LaunchedExecutor, follow  # here, because it imports torch
+    workers = _workers(scale, chosen)
+    place = Place(folder, request.data, scale.weights, request.images, workers, on_cpu=chosen[0] == "cpu")
+    if devices.launched() and os.environ["RANK"] != "0":
+        from sakbench.runs.launched import follow  # here, because it imports torch
 
-        if os.environ["RANK"] != "0":
-            follow(place)
-            return 0
-        executor: Executor = LaunchedExecutor(place)
-        chosen = [f"{place}:{number}" for number, place in enumerate(chosen[:1] * processes)]
-    else:
-        executor = LocalExecutor(chosen, place)
+        follow(place)
+        return 0
     # With --json, standard output belongs to the JSON alone.
     out = console(stderr=request.as_json)
     store = open_store(request.store, write=True)
     with only_writer(folder):
         store.abandon_running("its process ended without a word")
-        todo = planned(wanted, store, folder, len(chosen))
+        count = devices.launched() or len(chosen)
+        todo = planned(wanted, store, folder, count)
         for warning in unlike_the_papers(scale):
             out.print(f"[bold]![/bold] {warning}", highlight=False)
         require_weights([job.work for job in todo if isinstance(job.work, RunSpec)], scale, out.print)
-        _announce(out, experiment.title, scale, request.seeds, todo, chosen)
+        _announce(
+            out,
+            experiment.title,
+            scale,
+            request.seeds,
+            todo,
+            0 if place.on_cpu else devices.launched() or len(set(chosen)),
+        )
         try:
             run_experiment(
                 todo,
@@ -134,7 +137,7 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
                 range(request.seeds),
                 store,
                 folder,
-                executor,
+                _executor(chosen, place),
                 watch=lambda work: Display(out, experiment.name, work),
                 rendering=Rendering(out),
             )
@@ -154,18 +157,18 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     return 0
 
 
-def _with_ancestors(wanted: list[RunSpec]) -> list[RunSpec]:
-    """The runs and those that they start from."""
-    return [spec for run in wanted for spec in (run.start, run) if spec]
+def _executor(chosen: list[str], place: Place) -> Executor:
+    """Of processes that are started for every job, or of those that a launcher has started."""
+    if not devices.launched():
+        return LocalExecutor(chosen, place)
+    from sakbench.runs.launched import LaunchedExecutor  # here, because it imports torch
+
+    return LaunchedExecutor(place)
 
 
 def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
     """Raise `UserError` for a file of weights that no run reads."""
-    used = {
-        name
-        for spec in _with_ancestors(wanted)
-        for name in (spec.backbone, *(backbone for _, backbone in spec.teachers))
-    }
+    used = {name for run in wanted for spec in run.lineage for name in spec.backbones}
     for name in scale.weights:
         if name not in used:
             raise unknown("backbone that these runs use", name, used)
@@ -182,14 +185,14 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" + "s" * (number != 1)
 
 
-def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], chosen: list[str]) -> None:
+def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], gpus: int) -> None:
     runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
     shared = sum(run.kind == "distill" for run in runs)
     names = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
     out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
     if runs:
         work = f"{_counted(len(runs), 'run')} to train" + (f", {shared} of them stage 1" if shared else "")
-        where = "" if chosen[0].startswith("cpu") else f", on {_counted(len(set(chosen)), 'GPU')}"
+        where = f", on {_counted(gpus, 'GPU')}" if gpus else ""
         out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)\n", highlight=False)
     else:
         out.print("every run is in the store already\n")

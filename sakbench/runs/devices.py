@@ -42,9 +42,10 @@ def choose(scale: str, gpus: int | None, jobs: int | None) -> list[str]:
     return [chosen[i % len(chosen)] for i in range(max(jobs or 1, len(chosen)))]
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun, accelerate or the like has started this process as one of several."""
-    return environment.get("WORLD_SIZE", "1") != "1" and "RANK" in environment
+def launched(environment: Mapping[str, str] = os.environ) -> int:
+    """As one of how many processes torchrun, accelerate or the like has started this one; 0 if it stands alone."""
+    world = environment.get("WORLD_SIZE", "1")
+    return int(world) if "RANK" in environment and world.isdecimal() and int(world) > 1 else 0
 
 
 def _in_sight() -> list[str]:

@@ -63,7 +63,10 @@ class Job:
 
 
 def jobs(runs: list[RunSpec], devices: int = 1) -> list[Job]:
-    """The planned runs and the feature banks they read, longest remaining chain first, for a machine's `devices`."""
+    """The planned runs and the feature banks they read, for a machine's `devices`.
+
+    The longest remaining chain comes first, so that none stands before those it comes after.
+    """
     made: dict[str, Job] = {}
     planned = {run.id for run in runs}
     for run in runs:

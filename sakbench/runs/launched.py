@@ -26,7 +26,7 @@ class LaunchedExecutor:
         before = [signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)]
         try:
             with launched(on_cpu=self.place.on_cpu):
-                for job in _ancestors_first(jobs):
+                for job in jobs:  # longest chain first: none stands before those it comes after
                     hand_out(job)
                     record.started(job)
                     display.started(job)
@@ -75,16 +75,3 @@ def hand_out(job: Job | None) -> Job | None:
     box = [job]
     distributed.broadcast_object_list(box)
     return box[0]
-
-
-def _ancestors_first(jobs: list[Job]) -> list[Job]:
-    """The jobs in an order in which each comes after those it needs."""
-    ordered: list[Job] = []
-    ids = {job.id for job in jobs}
-    waiting = list(jobs)
-    while waiting:
-        done = {job.id for job in ordered}
-        ready = [job for job in waiting if all(needed in done or needed not in ids for needed in job.after)]
-        ordered += ready
-        waiting = [job for job in waiting if job not in ready]
-    return ordered

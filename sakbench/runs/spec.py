@@ -57,6 +57,16 @@ class RunSpec:
         return "+".join(name for name, _ in self.teachers)
 
     @property
+    def backbones(self) -> tuple[str, ...]:
+        """Every backbone that it needs: its own, then its teachers'."""
+        return (self.backbone, *(backbone for _, backbone in self.teachers))
+
+    @property
+    def lineage(self) -> tuple["RunSpec", ...]:
+        """The run whose weights it begins with, and so on, the oldest first; then itself."""
+        return (*(self.start.lineage if self.start else ()), self)
+
+    @property
     def is_sak(self) -> bool:
         """Whether the student is distilled from teachers; otherwise it is a plain backbone, or a fusion of several."""
         return bool(self.teachers) and not self.fuse
