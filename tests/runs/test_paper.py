@@ -6,15 +6,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from sakbench.data.archives import open_split
 from sakbench.errors import UserError
 from sakbench.experiments.preparation import require_data, require_shares
 from sakbench.experiments.rows import multi_task, sak, stage1, upper_bound
+from sakbench.runs import photographs
 from sakbench.runs.perform import perform
 from sakbench.runs.place import Place
 from sakbench.runs.scales import get
+from sakbench.runs.students import tasks_of
 from sakbench.store import open_store
 from tests.data import archives
 from tests.runs.tiny_paper import scale
@@ -153,3 +157,22 @@ def test_a_launcher_must_start_as_many_processes_as_every_batch_can_use():
         require_shares(runs, get("paper"), 8)
     with pytest.raises(UserError, match="without a launcher"):
         require_shares(runs, get("mini"), 2)
+
+
+def test_pascals_true_boundaries_are_the_edges_of_its_label_maps(data, tmp_path):
+    spec = multi_task(scale(data), 0)
+    held_out = open_split("pascal-context", "test", data)
+    rows = [
+        (truth, box)
+        for batch in photographs.material(spec, tasks_of(spec), Place(tmp_path, data)).test()
+        for truth, box in zip(batch["truth/boundary"].numpy(), batch["box"].tolist(), strict=True)
+    ]
+    assert len(rows) == len(held_out)
+    for row, (truth, (top, left, height, width)) in enumerate(rows):
+        labels = held_out.boundary_source(row)
+        assert labels.shape == (height, width)
+        expected = np.zeros_like(truth)
+        for y, x in np.ndindex(height, width):
+            beyond = labels[y : y + 2, x : x + 2]  # the pixel, right of it, below it, and right below it
+            expected[top + y, left + x] = len(np.unique(beyond)) > 1
+        np.testing.assert_array_equal(truth, expected)
