@@ -255,6 +255,13 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         "global: once for an image, as the paper says",
     )
     parser.add_argument(
+        "--precision",
+        default="fp32",
+        metavar="KIND",
+        help="fp32 (default), as the authors train; bf16: students and teachers multiply in bfloat16, while weights, "
+        "losses and the optimiser keep float32",
+    )
+    parser.add_argument(
         "--nyud-truth",
         default="seism",
         metavar="KIND",
@@ -328,7 +335,7 @@ def _scale(options: argparse.Namespace, weights: dict[str, Path]) -> "Scale":
     return scale_of(
         options.scale,
         options.dataset,
-        **{name: getattr(options, name) for name in ("norm", "sam_padding", "noise", "nyud_truth")},
+        **{name: getattr(options, name) for name in ("norm", "sam_padding", "noise", "precision", "nyud_truth")},
         weights=weights,
         data=options.data,
     )

@@ -19,7 +19,8 @@ class Macs:
     attention's two matrix products nor interpolation nor products of whole tensors.
     `full`: all of these too, of the model as its authors write it (see `Multiplications`).
     `executed`: all that this package's code runs for it: heads convolve before they interpolate, adapters fold in their
-    scale, routers average before their last linear.
+    scale, routers average before their last linear, SAM projects no padding and has its relative positions in longer
+    queries and keys.
     """
 
     paper: int

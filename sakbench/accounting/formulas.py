@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from sakbench.accounting.operators import BILINEAR, NORM
+from sakbench.backbones.sam import FoldedAttention
 from sakbench.models.adapter import Adapters, OutputNorms
 from sakbench.models.head import ConvHead, Head
 from sakbench.models.router import Routers
@@ -26,6 +27,19 @@ def linear(module: nn.Linear, args: Sequence[Any], output: Tensor) -> Cost:
 def convolution(module: nn.Conv2d, args: Sequence[Any], output: Tensor) -> Cost:
     """One product per weight and position."""
     return Cost(module.weight[0].numel() * output.numel())
+
+
+def sam_attention(module: FoldedAttention, args: Sequence[Any], output: Tensor) -> Cost:
+    """Projections of all tokens, padding included; attention's two products and those with the relative positions.
+
+    For all of them queries and keys are scaled too, as torch writes attention where it has no kernel for it.
+    """
+    maps: Tensor = args[0]
+    batch, *map_size, dim = maps.shape
+    height, width = module.window_size((map_size[0], map_size[1]))
+    tokens = batch * -(-map_size[0] // height) * -(-map_size[1] // width) * height * width
+    paper = tokens * (module.qkv.weight.numel() + module.proj.weight.numel())
+    return Cost(paper, paper + tokens * dim * (2 * height * width + height + width + 2))
 
 
 def norm(module: nn.Module, args: Sequence[Any], output: Tensor) -> Cost:
@@ -76,6 +90,7 @@ FORMULAS: list[tuple[type[nn.Module], Callable[..., Cost]]] = [
     (Adapters, adapters),
     (OutputNorms, output_norms),
     (Routers, routers),
+    (FoldedAttention, sam_attention),
     (nn.Linear, linear),
     (nn.Conv2d, convolution),
     (nn.LayerNorm, norm),

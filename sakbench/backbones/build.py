@@ -12,9 +12,10 @@ from typing import Any, Literal
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
-from sakbench.backbones import cards, files, hub, inputs, radio, theia
+from sakbench.backbones import cards, files, hub, inputs, radio, sam, theia
 from sakbench.backbones.encoder import Encoder, SamPadding, resize_position_embedding, strip
 from sakbench.backbones.registry import TIMM_PREFIX, BackboneInfo, info
 from sakbench.errors import UserError, unknown
@@ -181,6 +182,8 @@ def _created(bare: str, **options: Any) -> Any:
         ) from error
     if not hasattr(vit, "forward_intermediates"):
         raise UserError(f"timm/{bare} gives no intermediate features: take a model with timm's forward_intermediates.")
+    if isinstance(vit, VisionTransformerSAM):
+        sam.fold(vit)
     return vit
 
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sakbench.backbones import inputs
@@ -85,15 +86,21 @@ class Encoder(nn.Module):
         return outputs
 
     def _maps(self, images: Tensor) -> list[Tensor]:
+        # Tokens need not be copied to be maps.
+        form = "NLC" if isinstance(self.vit, VisionTransformer) else "NCHW"
         taps = [level - 1 for level in self.levels]
         try:
-            return self.vit.forward_intermediates(
-                images, indices=taps, output_fmt="NCHW", norm=False, intermediates_only=True
+            levels = self.vit.forward_intermediates(
+                images, indices=taps, output_fmt=form, norm=False, intermediates_only=True
             )
         except (AssertionError, IndexError) as error:  # so timm refuses sizes
             height, width = images.shape[-2:]
             reason = f" ({error})" if str(error) else ""
             raise UserError(f"{self.name or 'the encoder'} cannot see images of {height} x {width}{reason}.") from error
+        if form == "NCHW":
+            return levels
+        grid = self.vit.patch_embed.dynamic_feat_size(images.shape[2:])
+        return [level.transpose(1, 2).unflatten(2, grid) for level in levels]
 
     def _renormalised(self, images: Tensor) -> Tensor:
         return images if self.renormalisation is None else self.renormalisation(images)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sakbench.models.batchnorm import BatchNorm
-from sakbench.models.interpolation import bilinear, shifted_interpolation
+from sakbench.models.interpolation import bilinear, lie_last, shifted_interpolation
 
 
 class ConvHead(nn.Module):
@@ -34,7 +34,15 @@ class ConvHead(nn.Module):
             convolved = self._convolve_then_interpolate(torch.cat(levels, dim=-1), quarter)
         else:
             convolved = self._interpolate_then_convolve(levels, quarter)
-        return bilinear(self.classifier(F.gelu(self.norm(convolved))), output_size)
+        return bilinear(self._classify(F.gelu(self.norm(convolved))), output_size)
+
+    def _classify(self, features: Tensor) -> Tensor:
+        """The 1x1 convolution of (B, C, h, w); where the channels lie last it is a linear layer."""
+        if not lie_last(features):
+            return self.classifier(features)
+        weight, bias = self.classifier.weight.flatten(1), self.classifier.bias
+        # few channels: first again, since each is interpolated alone
+        return F.linear(features.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2).contiguous()
 
     def _interpolate_then_convolve(self, levels: list[Tensor], size: tuple[int, int]) -> Tensor:
         """The head as the paper writes it: levels (B, h, w, c_level) to (B, C, H/4, W/4)."""
@@ -44,13 +52,15 @@ class ConvHead(nn.Module):
         """The same map (B, C, H/4, W/4) from (B, h, w, C), with the taps applied at low resolution."""
         batch, height, width, dim = features.shape
         kernel = self.conv.weight.permute(1, 3, 2, 0).reshape(dim, -1)  # input x (column tap, row tap, output)
-        taps = features.flatten(0, 2) @ kernel
+        # The middle tap's interpolation sums to one everywhere, so that it can carry the bias.
+        bias = F.pad(self.conv.get_parameter("bias"), (4 * dim, 4 * dim))
+        taps = torch.addmm(bias, features.flatten(0, 2), kernel)
         columns = shifted_interpolation(width, size[1], taps.dtype, taps.device)
         wide = columns @ taps.view(batch * height, 3 * width, 3 * dim)
         wide = wide.view(batch, height, size[1], 3, dim).transpose(2, 3)  # each row tap beside its row
         rows = shifted_interpolation(height, size[0], taps.dtype, taps.device)
         full = rows @ wide.reshape(batch, 3 * height, size[1] * dim)
-        return (full.view(batch, *size, dim) + self.conv.get_parameter("bias")).permute(0, 3, 1, 2)
+        return full.view(batch, *size, dim).permute(0, 3, 1, 2)
 
 
 class Head(ConvHead):

@@ -89,10 +89,11 @@ class SAK(nn.Module, Saved):
 
     def student_maps(self, experts: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """What is compared with each teacher (Eq. 5): per level an aligned map (B, d_teacher, h, w)."""
+        apart = [level.unbind() for level in experts]
         maps = {}
         for index, (teacher, aligners) in enumerate(zip(self.teachers, self.aligners, strict=True)):
             expert = 0 if self.paths is None else index + 1
-            maps[teacher] = [self._map(tokens) for tokens in aligners([level[expert] for level in experts])]
+            maps[teacher] = [self._map(tokens) for tokens in aligners([level[expert] for level in apart])]
         return maps
 
     def predict(self, experts: Sequence[Tensor], output_size: tuple[int, int]) -> dict[str, Tensor]:
@@ -101,7 +102,8 @@ class SAK(nn.Module, Saved):
             shared = [self._map(level.sum(dim=0)) for level in experts]
             return self.heads(dict.fromkeys(self.tasks, shared), output_size)
         gates = self._gates(experts, noisy=self.training)
-        fused = [fuse(level, weights) for level, weights in zip(experts, gates, strict=True)]
+        # unbound at once: the gradient of one slice is as large as the stack
+        fused = [fuse(level, weights).unbind() for level, weights in zip(experts, gates, strict=True)]
         maps = {task: [self._map(level[index]) for level in fused] for index, task in enumerate(self.tasks)}
         return self.heads(maps, output_size)
 

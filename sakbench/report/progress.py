@@ -6,15 +6,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Column
 
 from sakbench.runs.jobs import Job
+from sakbench.training.progress import Progress
 
 if TYPE_CHECKING:
     from sakbench.training.pretrain import State
 
 _LINE_SECONDS = 60.0
+_WAITING = 0.02  # a smaller share of the time is not worth a word
 
 
 class Display(AbstractContextManager["Display"]):
@@ -28,7 +31,7 @@ class Display(AbstractContextManager["Display"]):
         self.spent: dict[str, float] = {}  # of each job's cost
         self.finished_jobs = 0
         self.bars: dict[str, TaskID] = {}
-        self.progress = Progress(
+        self.progress = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}", justify="right"),
@@ -61,10 +64,14 @@ class Display(AbstractContextManager["Display"]):
         self.began[job.id] = time.monotonic()
         self.bars[job.id] = self.progress.add_task(job.label, total=None, count="", losses="")
 
-    def progressed(self, job: Job, step: int, steps: int, losses: dict[str, float]) -> None:
+    def progressed(self, job: Job, progress: Progress) -> None:
         """Move the job's bar and the whole's."""
-        terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self.progress.update(self.bars[job.id], completed=step, total=steps, count=f"{step}/{steps}", losses=terms)
+        step, steps = progress.step, progress.steps
+        terms = [f"{name} {value:.3f}" for name, value in progress.losses.items()]
+        if progress.waited >= _WAITING:
+            terms.insert(0, f"waits {progress.waited:.0%} for data")
+        losses = "  ".join(terms)
+        self.progress.update(self.bars[job.id], completed=step, total=steps, count=f"{step}/{steps}", losses=losses)
         self._advance(job, step / steps)
 
     def finished(self, job: Job, result: dict[str, Any]) -> None:

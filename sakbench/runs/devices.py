@@ -1,6 +1,8 @@
 """On what a command may run its jobs."""
 
+import ctypes
 import os
+import sys
 from collections.abc import Mapping
 
 import psutil
@@ -8,6 +10,8 @@ import psutil
 from sakbench.errors import UserError
 
 _MEMORY_OF_A_JOB = 1.5 * 2**30  # bytes; a run at scale mini takes about 1 GiB, torch included
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
 def cores() -> int:
@@ -40,6 +44,17 @@ def choose(scale: str, gpus: int | None, jobs: int | None) -> list[str]:
         )
     chosen = seen[:gpus]
     return [chosen[i % len(chosen)] for i in range(max(jobs or 1, len(chosen)))]
+
+
+def keep_freed_memory() -> None:
+    """Have glibc, where it is the allocator, keep the memory that is freed: the next step asks for as much again.
+
+    Given back to the system and fetched anew, it took 5 to 10% of a step of scale mini.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_MMAP_THRESHOLD, 32 * 2**20)  # the largest that it takes
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> int:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Job
 from sakbench.runs.place import Place, Seat
+from sakbench.training.progress import Progress
 
 _SECONDS_TO_STOP = 300  # a large checkpoint may be on its way to the disk
 
@@ -32,8 +33,8 @@ class Display(Protocol):
     def started(self, job: Job) -> None:
         """A job has begun."""
 
-    def progressed(self, job: Job, step: int, steps: int, losses: dict[str, float]) -> None:
-        """A job has done `step` of `steps`."""
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """A job has come so far."""
 
     def finished(self, job: Job, result: dict[str, Any]) -> None:
         """A job is done; `result` is what its process sent."""
@@ -144,7 +145,7 @@ class LocalExecutor:
                 " out of memory?): call the same command again, what is finished is kept."
             ) from None
         if kind == "progress":
-            display.progressed(current.job, *content)
+            display.progressed(current.job, content)
             return None
         if kind == "error":
             record.failed(current.job, content)
@@ -204,9 +205,9 @@ def _serve(job: Job, place: Place, seat: Seat, pipe: Connection) -> None:
     from sakbench.runs.perform import Stopped, perform  # here, because it imports torch
     from sakbench.training.group import seated
 
-    def report(step: int, steps: int, losses: dict[str, float]) -> None:
+    def report(progress: Progress) -> None:
         if seat.rank == 0:
-            pipe.send(("progress", (step, steps, losses)))
+            pipe.send(("progress", progress))
 
     def stop() -> bool:
         return pipe.poll()  # a message or, when the parent is gone, the end of the pipe

@@ -40,7 +40,9 @@ class LaunchedExecutor:
 
     def _do(self, job: Job, display: Display, record: Record) -> dict[str, Any]:
         try:
-            return perform(job.work, self.place, lambda *p: display.progressed(job, *p), lambda: self.stopped)
+            return perform(
+                job.work, self.place, lambda progress: display.progressed(job, progress), lambda: self.stopped
+            )
         except Stopped:
             record.interrupted(job)
             raise KeyboardInterrupt from None
@@ -65,7 +67,7 @@ def follow(place: Place) -> None:
     with launched(on_cpu=place.on_cpu):
         while (job := hand_out(None)) is not None:
             try:
-                perform(job.work, place, lambda *progress: None, lambda: stopped)
+                perform(job.work, place, lambda progress: None, lambda: stopped)
             except Stopped:
                 return
 

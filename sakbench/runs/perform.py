@@ -20,7 +20,7 @@ from sakbench.models.plain import PlainStudent
 from sakbench.models.processes import rank, world
 from sakbench.models.sak import SAK, carry_over
 from sakbench.runs import encoders, photographs, rendered
-from sakbench.runs.devices import cores
+from sakbench.runs.devices import cores, keep_freed_memory
 from sakbench.runs.jobs import Bank
 from sakbench.runs.material import Material
 from sakbench.runs.place import Place
@@ -31,8 +31,10 @@ from sakbench.tasks.base import Task
 from sakbench.training import evaluation
 from sakbench.training.loop import Interrupted, fit
 from sakbench.training.objectives import DistillObjective, TaskObjective
+from sakbench.training.precision import precision
+from sakbench.training.progress import Progress
 
-Report = Callable[[int, int, dict[str, float]], None]
+Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
 
 
@@ -52,9 +54,10 @@ def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> d
     else:
         # More threads would gain little at mini's sizes, and one gives the same sums whatever else the machine does.
         torch.set_num_threads(1)
+        keep_freed_memory()
     try:
         if isinstance(work, Bank):
-            rendered.stored(work, place, lambda done, count: report(done, count, {}), stop)
+            rendered.stored(work, place, lambda done, count: report(Progress(done, count)), stop)
             return {}
         return _run(work, place, report, stop)
     except Interrupted:
@@ -85,7 +88,7 @@ def _run(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, A
             on_cpu=place.on_cpu,
             prepare=given.prepare,
             checkpoints=training_folder(place.runs, spec),
-            report=lambda p: report(p.step, p.steps, p.losses),
+            report=report,
             stop=stop,
         )
         trained = time.monotonic() - started
@@ -110,7 +113,8 @@ def _distil(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Plac
     student = build(spec, partial(encoders.load, spec=spec, place=place))
     assert isinstance(student, SAK)
     seconds = train(DistillObjective(student))
-    likeness = evaluation.similarity(student, given.test())
+    with _precision(spec, place):
+        likeness = evaluation.similarity(student, given.test())
     mean = sum(likeness.values()) / len(likeness)
     protocol = f"cosine of flattened maps, mean over levels and images; {spec.test_split} {spec.test_images}"
     metrics = [
@@ -128,7 +132,7 @@ def _tune(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place,
     if isinstance(student, SAK) and not spec.gamma:
         student.aligners.requires_grad_(False)  # nothing is distilled through them
     seconds = train(TaskObjective(student, chosen, spec.gamma))
-    return _evaluate(spec, student, chosen, given, seconds)
+    return _evaluate(spec, student, chosen, given, place, seconds)
 
 
 def _score(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
@@ -137,12 +141,15 @@ def _score(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place
     student.load_state_dict(_weights(place.runs / spec.start.id / "model.safetensors"))
     if not place.on_cpu:
         student.cuda()
-    return _evaluate(spec, student, chosen, given, seconds=0.0)
+    return _evaluate(spec, student, chosen, given, place, seconds=0.0)
 
 
-def _evaluate(spec: RunSpec, student: Student, chosen: dict[str, Task], given: Material, seconds: float) -> "Learned":
+def _evaluate(
+    spec: RunSpec, student: Student, chosen: dict[str, Task], given: Material, place: Place, seconds: float
+) -> "Learned":
     threads = 1 if spec.scale == "mini" else max(1, cores() // world())
-    values = evaluation.task_metrics(student, given.test(), chosen, threads=threads)
+    with _precision(spec, place):
+        values = evaluation.task_metrics(student, given.test(), chosen, threads=threads)
     metrics = [
         {
             "task": name,
@@ -157,7 +164,8 @@ def _evaluate(spec: RunSpec, student: Student, chosen: dict[str, Task], given: M
     notes: dict[str, Any] = {"parameters": parameter_count(student)}
     if (spec.is_sak and spec.routers and spec.adapter_paths) or spec.fuse == "mor":
         assert not isinstance(student, PlainStudent)
-        notes["gates"] = evaluation.mean_gates(student, given.views())
+        with _precision(spec, place):
+            notes["gates"] = evaluation.mean_gates(student, given.views())
     return Learned(student, seconds, metrics, notes)
 
 
@@ -176,6 +184,11 @@ class Train(Protocol):
 
     def __call__(self, objective: DistillObjective | TaskObjective) -> float:
         """Train."""
+
+
+def _precision(spec: RunSpec, place: Place) -> torch.autocast:
+    """A run is evaluated as it was trained."""
+    return precision(spec.recipe.precision, "cpu" if place.on_cpu else "cuda")
 
 
 def _data_set(spec: RunSpec, task: str) -> str:

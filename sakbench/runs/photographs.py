@@ -26,7 +26,8 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
     device = torch.device("cpu" if place.on_cpu else "cuda")
     distils = spec.kind == "distill"
     together = place.images or get_scale(spec.scale).layouts[spec.kind].images
-    committee = Committee(_teachers(spec, place) if distils or spec.gamma else {}, device)
+    teachers = _teachers(spec, place) if distils or spec.gamma else {}
+    committee = Committee(teachers, device, spec.recipe.precision)
     onlookers = committee if distils else Committee({}, device)  # in a test of tasks nobody asks the teachers
 
     labels = tuple(chosen)

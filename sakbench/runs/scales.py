@@ -13,7 +13,7 @@ from typing import Literal
 
 from sakbench.data import catalogue
 from sakbench.errors import unknown
-from sakbench.training.recipe import Recipe
+from sakbench.training.recipe import Precision, Recipe
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Scale:
     norm: Literal["paper", "native"] = "paper"
     sam_padding: Literal["crop", "stretch"] = "crop"
     noise: Literal["position", "global"] = "position"  # of the routers, in training
+    precision: Precision = "fp32"  # of all recipes; the authors' is float32
     nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # by a run's kind; none: a core of the CPU for each run
 
@@ -77,7 +78,7 @@ MINI = Scale(
     train_images=125,
     test_images=400,
     distill=Recipe(steps=320, batch_size=32, lr=2e-3, weight_decay=1e-2, schedule="cosine", warmup=32, min_lr=2e-5),
-    tune=Recipe(steps=1500, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
+    tune=Recipe(steps=1000, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     probe=Recipe(steps=1500, batch_size=8, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     gamma=1.0,  # paper B.6
     max_dist=0.016,  # at 64x64 one pixel, diagonals included; the paper's 0.0075 would be less than one
@@ -157,6 +158,7 @@ CHOICES = {
     "norm": ("paper", "native"),
     "sam_padding": ("crop", "stretch"),
     "noise": ("position", "global"),
+    "precision": ("fp32", "bf16"),
     "nyud_truth": ("seism", "clean"),
 }
 
@@ -166,7 +168,9 @@ def with_choices(scale: Scale, **chosen: str) -> Scale:
     for name, word in chosen.items():
         if word not in CHOICES[name]:
             raise unknown(f"--{name.replace('_', '-')}", word, CHOICES[name])
-    return replace(scale, **chosen)  # type: ignore[arg-type]
+    scale = replace(scale, **chosen)  # type: ignore[arg-type]
+    recipes = {name: replace(getattr(scale, name), precision=scale.precision) for name in ("distill", "tune", "probe")}
+    return replace(scale, **recipes)
 
 
 def choices(scale: Scale) -> str:

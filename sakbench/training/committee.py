@@ -7,6 +7,9 @@ import torch
 from torch import nn
 
 from sakbench.backbones.encoder import Encoder
+from sakbench.training.compiling import Compiled, compiles
+from sakbench.training.precision import precision as numbers
+from sakbench.training.recipe import Precision
 
 
 class Committee:
@@ -15,14 +18,15 @@ class Committee:
     Its encoders are no part of the trained module: they are neither saved nor optimised.
     """
 
-    def __init__(self, teachers: Mapping[str, Encoder], device: torch.device) -> None:
+    def __init__(self, teachers: Mapping[str, Encoder], device: torch.device, precision: Precision = "fp32") -> None:
         self.device = device
-        self.teachers = {name: _frozen(encoder).to(device) for name, encoder in teachers.items()}
+        self.half = numbers(precision, device.type)
+        self.teachers = {name: _ready(encoder, device, precision) for name, encoder in teachers.items()}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with its tensors on the device, and the teachers' maps (b, d, h, w)."""
         moved = {name: self._moved(value) for name, value in batch.items()}
-        with torch.no_grad():
+        with torch.no_grad(), self.half:
             features = {f"features/{name}": teacher(moved["image"]) for name, teacher in self.teachers.items()}
         return {**moved, **features}
 
@@ -35,5 +39,11 @@ class Committee:
         return value
 
 
-def _frozen(encoder: nn.Module) -> nn.Module:
-    return encoder.eval().requires_grad_(False)
+def _ready(encoder: Encoder, device: torch.device, precision: Precision) -> Any:
+    """Frozen and on its device; compiled where that can be done, since it sees images of one size."""
+    encoder.eval().requires_grad_(False).to(device)
+    if precision == "bf16":
+        for module in encoder.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                module.to(torch.bfloat16)  # once, instead of in every step
+    return Compiled(encoder) if compiles(device) else encoder

@@ -3,18 +3,18 @@
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sakbench.errors import UserError
 from sakbench.models.processes import rank, total, world
 from sakbench.training import checkpoint
+from sakbench.training.optimization import Optimization
+from sakbench.training.progress import Progress
 from sakbench.training.recipe import Recipe
 
 _REPORT_SECONDS = 0.5
@@ -24,15 +24,6 @@ _CHECKPOINT_SECONDS = float(os.environ.get("SAKBENCH_CHECKPOINT_SECONDS", "20"))
 
 class Interrupted(Exception):
     """The run was asked to stop; its last step is in the checkpoint."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a progress bar shows: `step` of `steps` done, and the last step's loss terms."""
-
-    step: int
-    steps: int
-    losses: dict[str, float]
 
 
 def fit(
@@ -59,37 +50,27 @@ def fit(
     A step's batch may come in `parts`, whose gradients are accumulated, and be shared by the processes of a
     `torch.distributed` group; then `batches` yields this process's parts one after the other, and the objective, which
     must have `survey(parts)`, gets its sum over all parts and processes as a second argument, so that the parts' terms
-    add up to the batch's. `prepare` brings a part to the device, as late as possible.
+    add up to the batch's. `prepare` brings a part to the device, as late as possible. On a GPU the objective is
+    compiled, if that can be done there: see `Compiled`.
 
     The seconds include those before an interruption. Raises `UserError` when the loss is not finite, `Interrupted`
     when `stop()` became true.
     """
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
-    device = accelerator.device
-    # Accelerate keeps one precision per process; this way every training has its own.
-    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
-    objective.to(device)
-    optimizer = torch.optim.AdamW(
-        _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
-    start, spent = checkpoint.restore(checkpoints, objective, optimizer) if checkpoints else (0, 0.0)
-    model, optimizer = accelerator.prepare(objective, optimizer)
-    model.train()
+    optimization = Optimization(objective, recipe, on_cpu=on_cpu, prepare=prepare)
+    start, spent = checkpoint.restore(checkpoints, objective, optimization.optimizer) if checkpoints else (0, 0.0)
+    optimization.begin()
     began = time.monotonic()
-    finite = torch.ones((), dtype=torch.bool, device=device)
-    pace = _Pace(device)
+    finite = torch.ones((), dtype=torch.bool, device=optimization.device)
+    pace = _Pace(optimization.device)
     after_step: Callable[[int], None] | None = getattr(objective, "after_step", None)
     with closing(batches(start)) as stream:  # whoever reads images for it is let go
         for step in range(start, recipe.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(step) * group.get("lr_scale", 1.0)
             torch.manual_seed(_stream(seed, step))
-            losses = _gradients(accelerator, model, objective, [next(stream) for _ in range(parts)], prepare, half)
+            asked = time.monotonic()
+            batch = [next(stream) for _ in range(parts)]
+            pace.waited += time.monotonic() - asked
+            losses = optimization.step(step, batch)
             finite &= torch.isfinite(torch.stack(list(losses.values())).sum())
-            if recipe.clip is not None:
-                accelerator.clip_grad_norm_(model.parameters(), recipe.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
             if after_step is not None:
                 after_step(step)
 
@@ -98,16 +79,18 @@ def fit(
             if not pace.is_due(done, last):
                 continue
             interrupted = pace.agree(done, stop())
+            waited = pace.share_waited()
             reports, saves = pace.reports(last), interrupted or last or pace.saves()
             if reports or saves:
                 _require_finite(finite, losses, done)
             if reports:
                 shown = {name: total(value).item() for name, value in losses.items()}
                 if report:
-                    report(Progress(done, recipe.steps, shown))
+                    report(Progress(done, recipe.steps, shown, waited))
             if checkpoints and rank() == 0 and saves:
                 with pace.saving():
-                    checkpoint.save(checkpoints, done, spent + time.monotonic() - began, objective, optimizer.optimizer)
+                    seconds = spent + time.monotonic() - began
+                    checkpoint.save(checkpoints, done, seconds, objective, optimization.optimizer)
             if interrupted and not last:
                 raise Interrupted
     objective.eval()
@@ -126,6 +109,7 @@ class _Pace:
         self.step = 0
         self.every = 1
         self.looked = self.reported = self.saved = time.monotonic()
+        self.waited = 0.0  # seconds for data, since the last report
         self.between_saves = _CHECKPOINT_SECONDS
 
     def is_due(self, done: int, last: bool) -> bool:
@@ -150,8 +134,12 @@ class _Pace:
         now = time.monotonic()
         if not (last or world() > 1 or now - self.reported > _REPORT_SECONDS):
             return False
-        self.reported = now
+        self.reported, self.waited = now, 0.0
         return True
+
+    def share_waited(self) -> float:
+        """Of the time since the last report, the share that was spent waiting for data."""
+        return self.waited / max(time.monotonic() - self.reported, 1e-9)
 
     def saves(self) -> bool:
         """Whether it is time to save: so seldom that it takes 2% of the time at most."""
@@ -164,40 +152,6 @@ class _Pace:
         yield
         self.saved = time.monotonic()
         self.between_saves = max(_CHECKPOINT_SECONDS, 50 * (self.saved - began))
-
-
-def _gradients(
-    accelerator: Accelerator,
-    model: nn.Module,
-    objective: nn.Module,
-    parts: list[Any],
-    prepare: Callable[[Any], Any],
-    half: torch.autocast,
-) -> dict[str, Tensor]:
-    """Leave the gradient of the whole batch's loss in the parameters; returns this process's share of its terms."""
-    whole: tuple[dict[str, Tensor], ...] = ()
-    if len(parts) > 1 or world() > 1:
-        survey: Any = objective.survey
-        counts = {name: count.to(accelerator.device) for name, count in survey(parts).items()}
-        whole = ({name: total(count) for name, count in counts.items()},)
-    summed: dict[str, Tensor] = {}
-    for number, part in enumerate(parts, start=1):
-        # Gradients travel between the processes once, with the last part.
-        with nullcontext() if number == len(parts) else accelerator.no_sync(model):
-            with half:
-                losses = model(prepare(part), *whole)
-            # Gradients are averaged over the processes, but their losses add up.
-            accelerator.backward(torch.stack(list(losses.values())).sum() * world())
-        for name, value in losses.items():
-            summed[name] = value.detach() + summed[name] if name in summed else value.detach()
-    return summed
-
-
-def _parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:
-    groups: Callable[[], list[dict[str, Any]]] | None = getattr(objective, "parameter_groups", None)
-    if groups is not None:
-        return groups()
-    return [{"params": [p for p in objective.parameters() if p.requires_grad]}]
 
 
 def _stream(seed: int, step: int) -> int:

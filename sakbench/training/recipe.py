@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+Precision = Literal["fp32", "bf16"]
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -18,7 +20,7 @@ class Recipe:
     warmup_lr: float = 0.0  # where the warm-up begins
     min_lr: float = 0.0  # where the cosine ends
     clip: float | None = None  # largest norm of the gradient of all losses together
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
 
     def lr_at(self, step: int) -> float:
         """Learning rate of `step` (0-based): linear warm-up, then cosine, or poly with power 0.9."""

@@ -1,13 +1,17 @@
 """Counting by hand on small models, and the modules' formulas against the same work written as the paper has it."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import nn
 
 from sakbench.accounting.counting import count
 from sakbench.accounting.operators import Multiplications
+from sakbench.backbones import sam
 from sakbench.models.adapter import Adapters, OutputNorms
 from sakbench.models.head import Head
 from sakbench.models.mlore import MapHead
@@ -114,3 +118,38 @@ def test_stacked_modules_count_as_separate_ones():
         == 5 * plain_cost(lambda: gate(inner(hidden(tokens[0])).mean(dim=1, keepdim=True).expand(-1, 10, -1)))
     )
     assert macs.executed < macs.full  # averages before its last linear
+
+
+def test_sam_counts_as_it_is_written_and_as_it_runs():
+    d, heads, images, (h, w), window = 24, 2, 2, (5, 8), 3
+    with torch.device("meta"):
+        written = VisionTransformerSAM(
+            img_size=(8 * h, 8 * w),
+            patch_size=8,
+            embed_dim=d,
+            depth=2,
+            num_heads=heads,
+            num_classes=0,
+            use_rel_pos=True,
+            window_size=window,
+            global_attn_indexes=(1,),
+        ).eval()
+        folded = deepcopy(written)
+        sam.fold(folded)
+        batch = torch.empty(images, 3, 8 * h, 8 * w)
+        theirs, ours = (count(vit, lambda vit=vit: vit.forward_features(batch)) for vit in (written, folded))
+    coordinates = 2 * (h + w) + 2 * (window + window)  # which timm stretches by 1.0
+    assert (ours.paper, ours.full) == (theirs.paper, theirs.full - coordinates)
+
+    def by_hand(windows: int, h: int, w: int, longer: int) -> tuple[int, int]:
+        """Attention as written and as run, where heads of 12 become longer."""
+        n, tables = h * w, (h * h + w * w) * 12
+        tokens = windows * n
+        scaling = 2  # of queries and keys, which a kernel would do
+        as_written = tokens * (4 * d * d + d * (2 * n + h + w + scaling))
+        projections, products = images * 40 * 4 * d * d, tokens * n * heads * (12 + longer + 12)
+        return as_written, projections + products + tokens * (d * longer + scaling * heads * (12 + longer)) + tables
+
+    attentions = by_hand(images * 2 * 3, window, window, 24 - 12), by_hand(images, h, w, 32 - 12)  # multiples of 8
+    saved = sum(as_written - as_run for as_written, as_run in attentions)
+    assert ours.executed == ours.full - saved
