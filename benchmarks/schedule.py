@@ -1,6 +1,6 @@
 """Settles mini's schedule on the baseline alone, on the `val` split: no number of a SAK student's task is looked at.
 
-`multi-task` and `probe`: each row is a recipe of the multi-task baseline, or of the frozen ViT's probe; a schedule is
+`multi-task`, `shorter` and `probe`: each row is a recipe of the multi-task baseline, or of the frozen ViT's probe; a schedule is
 long enough when more steps change little.
 `stage1`: each row is a recipe of stage 1, which no baseline has, by its likeness to the teachers.
 """
@@ -28,6 +28,7 @@ TUNE: tuple[Settings, ...] = (
     (125, 1500, 8, 1e-3),
     (125, 3000, 8, 1e-3),
 )
+SHORTER: tuple[Settings, ...] = ((125, 1500, 8, 1e-3), (125, 1000, 8, 1e-3), (125, 1000, 8, 1.5e-3))
 PROBE: tuple[Settings, ...] = (
     (250, 1500, 8, 1e-3),
     (250, 1500, 8, 2e-3),
@@ -50,6 +51,10 @@ def on_val(run: RunSpec, settings: Settings) -> RunSpec:
 
 def multi_task_rows(scale: Scale, seed: int) -> list[Row]:
     return [Row(name(settings), (on_val(multi_task(scale, seed), settings),)) for settings in TUNE]
+
+
+def shorter_rows(scale: Scale, seed: int) -> list[Row]:
+    return [Row(name(settings), (on_val(multi_task(scale, seed), settings),)) for settings in SHORTER]
 
 
 def probe_rows(scale: Scale, seed: int) -> list[Row]:
@@ -81,6 +86,7 @@ SEARCHES = {
     "multi-task": Experiment(
         "schedule-multi-task", "Multi-task baseline on val", multi_task_rows, baseline=name(TUNE[0])
     ),
+    "shorter": Experiment("schedule-shorter", "Multi-task baseline on val", shorter_rows, baseline=name(SHORTER[0])),
     "probe": Experiment("schedule-probe", "Probe of the ViT on val", probe_rows, baseline=name(PROBE[0])),
     "stage1": Experiment("schedule-stage1", "Stage 1 on val", stage1_rows, extras=("rep_sim",)),
 }

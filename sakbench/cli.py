@@ -98,6 +98,31 @@ def _parser() -> argparse.ArgumentParser:
     _json_option(account)
     account.set_defaults(call=_account)
 
+    bench = commands.add_parser("bench", help="measure the speed of students and training, beside a plain formulation")
+    bench.add_argument(
+        "what",
+        nargs="*",
+        metavar="WHAT",
+        help="inference, student, stage1, stage2, probe, evaluation, data (default: all)",
+    )
+    bench.add_argument("--scale", default="mini", help="whose models: mini (default) or paper")
+    bench.add_argument("--model", default="", metavar="SIZE", help="scale paper: ViT-S, ViT-B (default) or ViT-L")
+    for option, what in {
+        "images": "of a step (default: the paper's on one GPU; mini's)",
+        "teachers": "of the committee, the first so many (default 3)",
+        "tasks": "the first so many (default: all)",
+    }.items():
+        bench.add_argument(f"--{option}", type=_numbers, default=[], metavar="N[,N]", help=f"{what}; several in turn")
+    bench.add_argument(
+        "--size", type=_sizes, default=[], metavar="HxW[,HxW]", help="scale paper: of the images; several in turn"
+    )
+    bench.add_argument("--precision", choices=("fp32", "bf16"), help="default: bf16 on a GPU, fp32 on the CPU")
+    bench.add_argument("--device", default="", metavar="DEVICE", help="cuda or cpu (default: a GPU where there is one)")
+    bench.add_argument("--rounds", type=_positive, default=5, metavar="N", help="timings of each, in turn (default 5)")
+    bench.add_argument("--random-weights", action="store_true", help="download nothing; speed does not depend on them")
+    _json_option(bench)
+    bench.set_defaults(call=_bench)
+
     predict = commands.add_parser("predict", help="write each task's picture of some images")
     predict.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="a run's folder, or a file that the authors released"
@@ -290,6 +315,18 @@ def _named_file(text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
+def _numbers(text: str) -> list[int]:
+    return [_positive(number) for number in text.split(",")]
+
+
+def _sizes(text: str) -> list[tuple[int, int]]:
+    sizes = []
+    for one in text.split(","):
+        height, _, width = one.partition("x")
+        sizes.append((_positive(height), _positive(width or height)))
+    return sizes
+
+
 def _whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
@@ -355,6 +392,27 @@ def _request(options: argparse.Namespace) -> "Request":
         images=options.images_per_gpu,
         dry_run=options.dry_run,
         as_json=options.json,
+    )
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from sakbench.report.bench import Wanted, bench
+
+    return bench(
+        Wanted(
+            what=options.what,
+            scale=options.scale,
+            model=options.model,
+            images=options.images,
+            sizes=options.size,
+            teachers=options.teachers,
+            tasks=options.tasks,
+            precision=options.precision,
+            device=options.device,
+            rounds=options.rounds,
+            random_weights=options.random_weights,
+            as_json=options.json,
+        )
     )
 
 
@@ -450,7 +508,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _pretrain(options: argparse.Namespace) -> int:
-    from sakbench.report.commands import pretrain
+    from sakbench.report.pretraining import pretrain
 
     pretrain(options.names, options.output)
     return 0

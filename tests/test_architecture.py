@@ -13,6 +13,7 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"report"},
+    {"bench"},
     {"experiments"},
     {"runs"},
     {"training", "scoring", "accounting"},

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from sakbench.tasks import info
 from tests.data import archives
 
 SEEDS = (0, 1, 2)
+HEAVY = {"torch", "torchvision", "timm", "accelerate", "pandas", "sqlalchemy", "scipy", "numba", "skimage", "sklearn"}
+HEAVY |= {"matplotlib", "seaborn", "huggingface_hub"}
 TWO = {"WORLD_SIZE": "2", "RANK": "1"}
 
 
@@ -101,6 +105,51 @@ def test_bad_input_gets_a_sentence(sakbench, stored, arguments, words):
     assert complains(sakbench(*(stored if argument == "STORED" else argument for argument in arguments)), *words)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "needed"),
+    [
+        (["zoo"], 0, {"huggingface_hub"}),
+        (["ls"], 0, set()),
+        (["ls", "--store", "STORED"], 0, {"pandas", "sqlalchemy"}),
+        (["show", "table7", "--store", "STORED"], 0, {"pandas", "sqlalchemy"}),
+        (["show", "RUN", "--store", "STORED"], 0, {"sqlalchemy"}),
+        (["export", "leaderboard", "--store", "STORED"], 0, {"pandas", "sqlalchemy"}),
+        (["verify"], 0, {"pandas"}),
+        (["run", "table7", "--store", "WHOLE"], 0, {"pandas", "sqlalchemy"}),
+        (["data", "check", "DATA"], 0, {"scipy", "skimage"}),  # which read MATLAB's files and thin boundaries
+        (["data", "check", "nowhere"], 2, set()),
+        (["run", "tabel7"], 2, set()),
+        (["run", "table7", "--scale", "minni"], 2, set()),
+        (["run", "table7", "--rows", "SAMM"], 2, set()),
+        (["run", "table7", "--weights", "mini_vit_b.clpi=file"], 2, set()),
+        (["run", "table7", "--scale", "paper", "--data", "nowhere"], 2, set()),
+        (["probe", "mini_vit_b.clpi"], 2, set()),
+        (["pretrain", "mini_vit_b.clpi"], 2, set()),
+        (["show", "tabel7", "--store", "STORED"], 2, set()),
+        (["show", "table7", "--store", "nowhere.db"], 2, {"sqlalchemy"}),
+        (["account", "--table", "99"], 2, {"pandas"}),
+    ],
+)
+def test_a_command_imports_what_it_needs_and_no_more(stored, tmp_path, arguments, code, needed):
+    archives.pascal_context(tmp_path / "data")
+    places = {
+        "STORED": stored,
+        "WHOLE": str(Path(stored).with_name("store.db")),
+        "DATA": str(tmp_path / "data"),
+        "RUN": tables.table7(MINI, 0)[0].runs[0].id,
+    }
+    script = (
+        "import sys\n"
+        "from sakbench.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print(*sys.modules, file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", script, *(places.get(argument, argument) for argument in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == code, done.stderr
+    assert HEAVY & set(done.stderr.splitlines()[-1].split()) == needed
+
+
 def test_a_store_that_is_none(sakbench, tmp_path):
     (tmp_path / "notes.db").write_text("not a database, whatever its name says, and long enough to be read as one")
     assert complains(sakbench("show", "table7", "--store", "notes.db"), "notes.db")
@@ -181,7 +230,7 @@ def test_a_run_can_be_traced(sakbench, stored):
 def test_tables_are_printed_whole_on_a_pipe(sakbench, stored):
     done = sakbench("show", "table7", "--store", stored)
     assert done.returncode == 0
-    for word in ("scale mini", "seeds 0, 1, 2", "DINOv2+CLIP+SAM", "Multi-task, SAK's compute", "paper", "-0.03", "Δm"):
+    for word in ("scale mini", "seeds 0, 1, 2", "DINOv2+CLIP+SAM", "paper", "-0.03", "Δm"):
         assert word in done.stdout
     assert "…" not in done.stdout
 
@@ -210,6 +259,7 @@ def test_a_dry_run_plans_the_papers_experiment_and_writes_nothing(sakbench, tmp_
     assert (trio["steps"], trio["batch_size"], trio["images"], trio["gpus"]) == (40_000, 4, 160_000, 2)
     assert trio["params_m"] == pytest.approx(133.506, abs=5e-4)
     assert runs["stage 1 DINOv2+CLIP+SAM"]["gpus"] == 8
+    assert planned["totals"]["features_gb"] == 0  # which at that scale nobody could keep
     assert planned["totals"]["gpu_hours"] == pytest.approx(sum(line["gpu_hours"] for line in planned["runs"]))
     assert not list(tmp_path.iterdir())
 
@@ -217,7 +267,10 @@ def test_a_dry_run_plans_the_papers_experiment_and_writes_nothing(sakbench, tmp_
 def test_a_dry_run_leaves_out_what_is_stored(sakbench, stored):
     done = sakbench("run", "table7", "--seeds", "4", "--dry-run", "--json", "--store", stored)
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["runs"]) == 5 + 1 + 2 * 5 + 1  # seed 3 alone; the others are in the store
+    planned = json.loads(done.stdout)
+    assert len(planned["runs"]) == 5 + 1 + 2 * 5  # seed 3 alone; the others are in the store
+    scenes, cells = 2000 + 400 + 2 * 125, 8 * 8 + 8 * 8 + 16 * 16  # of DINOv2's, CLIP's and SAM's maps
+    assert planned["totals"]["features_gb"] == pytest.approx(scenes * cells * 128 * 4 * 2 / 1e9)
 
 
 def test_a_probe_of_a_users_own_model_is_planned_beside_the_teachers(sakbench, tmp_path):

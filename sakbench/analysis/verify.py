@@ -28,22 +28,19 @@ def verify(published: pd.DataFrame) -> list[Check]:
 
 
 def _gains(published: pd.DataFrame) -> Iterator[Check]:
-    baselines = {
-        (dataset, backbone): _values(part)
-        for (dataset, backbone), part in published[published["row"] == "Single-task baseline"].groupby(
-            ["dataset", "backbone"]
-        )
-    }
+    lines = published[["table", "row", "dataset", "backbone", "task", "value"]]
+    values: dict[tuple[str, str, str], dict[str, float]] = {}
+    baselines: dict[tuple[str, str], dict[str, float]] = {}
+    for table, row, dataset, backbone, task, value in lines[lines["task"].isin(TASKS)].itertuples(index=False):
+        values.setdefault((table, row, dataset), {})[task] = value
+        if row == "Single-task baseline":
+            baselines.setdefault((dataset, backbone), {})[task] = value
     better = _directions(published)
-    for (table, row, dataset), part in published.groupby(["table", "row", "dataset"], sort=False):
-        values = _values(part)
-        gain = part.loc[part["task"] == "delta_m", "value"]
-        if gain.empty or not values:
-            continue
-        # Tables 15 and 16 hold Swin-S rows against the ViT-S baseline.
-        size = part["backbone"].iloc[0].replace("Swin-", "ViT-")
-        recomputed = mtl_gain(values, baselines[dataset, size], better)
-        yield _check(str(table), str(row), "delta_m", gain.item(), recomputed)
+    for table, row, dataset, backbone, _, gain in lines[lines["task"] == "delta_m"].itertuples(index=False):
+        if (table, row, dataset) in values:
+            # Tables 15 and 16 hold Swin-S rows against the ViT-S baseline.
+            baseline = baselines[dataset, backbone.replace("Swin-", "ViT-")]
+            yield _check(table, row, "delta_m", gain, mtl_gain(values[table, row, dataset], baseline, better))
 
 
 def _profiles(published: pd.DataFrame) -> Iterator[Check]:

@@ -1,12 +1,15 @@
 """Data sets by name: rendered ones in splits of arrays (`load`), real ones in splits of files (`open_split`)."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from sakbench.data import miniworld
 from sakbench.data.archives import ArchiveSplit, find, open_split
 from sakbench.errors import unknown
 
-__all__ = ["ArchiveSplit", "find", "load", "open_split"]
+if TYPE_CHECKING:
+    from sakbench.data import miniworld
+
+__all__ = ["ArchiveSplit", "cached_checksum", "find", "load", "open_split"]
 
 _KINDS = {"miniworld-pascal": "pascal", "miniworld-nyud": "nyud"}
 
@@ -18,8 +21,24 @@ def load(
     *,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> miniworld.Split:
+) -> "miniworld.Split":
     """The first `count` scenes of a split, from the cache or rendered into it. Raises `UserError` for unknown names."""
+    from sakbench.data import miniworld  # here, because a plan and a mistake need no renderer
+
+    return miniworld.load_split(split, _kind(dataset), count, workers=workers, progress=progress)
+
+
+def cached_checksum(dataset: str, split: str, count: int) -> str | None:
+    """The checksum of what `load` would give, if the scenes are in the cache already; nothing is rendered or read.
+
+    Raises `UserError` for unknown names.
+    """
+    from sakbench.data import miniworld
+
+    return miniworld.cached_checksum(split, _kind(dataset), count)
+
+
+def _kind(dataset: str) -> str:
     if dataset not in _KINDS:
         raise unknown("data set", dataset, _KINDS)
-    return miniworld.load_split(split, _KINDS[dataset], count, workers=workers, progress=progress)
+    return _KINDS[dataset]

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sakbench.errors import unknown
-from sakbench.experiments.weighing import TABLES, Weight
 from sakbench.store import published
+
+if TYPE_CHECKING:
+    from sakbench.experiments.weighing import Weight
 
 PARAMETERS, MACS = "params_m", "macs_g"
 
@@ -35,11 +38,13 @@ def rows(tables: Sequence[str] = ()) -> list[Row]:
     Rows of models that are not built here (InvPT, TaskPrompter, ...) are left out.
     Raises UserError for a table that has neither parameters nor MACs.
     """
-    names = [name if name.startswith("table") else f"table{name}" for name in tables] or list(TABLES)
+    printed = published.frame()
+    known = printed.loc[printed["task"].isin(_QUANTITIES), "table"].unique().tolist()
+    names = [name if name.startswith("table") else f"table{name}" for name in tables] or known
     for name in names:
-        if name not in TABLES:
-            raise unknown("table with parameters or MACs", name, TABLES)
-    return [row for name in TABLES if name in names for row in _table(name)]
+        if name not in known:
+            raise unknown("table with parameters or MACs", name, known)
+    return [row for name in known if name in names for row in _table(name)]
 
 
 def left_out(found: Sequence[Row]) -> int:
@@ -55,6 +60,8 @@ _QUANTITIES = {"params_m": PARAMETERS, "trainable_params_m": PARAMETERS, "macs_g
 
 
 def _table(name: str) -> Iterator[Row]:
+    from sakbench.experiments.weighing import TABLES  # here, because it imports torch
+
     printed = published.table(name)
     weights = TABLES[name](printed)
     numbers = printed[printed["task"].isin(_QUANTITIES)]
@@ -63,7 +70,7 @@ def _table(name: str) -> Iterator[Row]:
             yield _row(name, row, _QUANTITIES[quantity], value, weights[row])
 
 
-def _row(table: str, row: str, quantity: str, printed: float, weight: Weight) -> Row:
+def _row(table: str, row: str, quantity: str, printed: float, weight: "Weight") -> Row:
     digits = len(f"{printed:g}".partition(".")[2])
     if quantity == PARAMETERS:
         computed, full, executed = weight.parameters / 1e6, None, None

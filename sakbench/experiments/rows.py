@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sakbench import backbones
-from sakbench.data.miniworld import VERSION
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks.names import info as task_info
@@ -209,4 +208,13 @@ def _size(scale: Scale, backbone: str) -> tuple[int, int] | None:
 
 def _inputs(scale: Scale, dataset: str, *names: str) -> tuple[str, ...]:
     weights = (f"{name} {backbones.weights_digest(name, scale.weights.get(name))}" for name in names)
-    return (f"miniworld {VERSION}" if scale.name == "mini" else f"{dataset} {_READING}", *weights)
+    return (_images(scale, dataset), *weights)
+
+
+def _images(scale: Scale, dataset: str) -> str:
+    """What a run's images are, and the version of the code that makes or reads them."""
+    if scale.name != "mini":
+        return f"{dataset} {_READING}"
+    from sakbench.data.miniworld import VERSION  # here, because a mistake in a command's words needs no renderer
+
+    return f"miniworld {VERSION}"

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -19,8 +19,10 @@ from sakbench.runs.jobs import Bank, Job, jobs
 from sakbench.runs.plan import label, plan, training_folder
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
-from sakbench.store.database import Store
 from sakbench.store.records import Measurement, RunRecord
+
+if TYPE_CHECKING:
+    from sakbench.store.database import Store
 
 Watch = Callable[[list[Job]], AbstractContextManager[Display]]
 Rendering = Callable[[str, int, int], None]  # a split, its scenes done, their number
@@ -46,7 +48,7 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
     return [spec for row in chosen for spec in row.runs]
 
 
-def missing(wanted: list[RunSpec], store: Store | None, folder: Path) -> list[RunSpec]:
+def missing(wanted: list[RunSpec], store: "Store | None", folder: Path) -> list[RunSpec]:
     """The runs still to do for some runs, ancestors first: those that the store lacks, all if there is none yet."""
     return plan(
         wanted,
@@ -55,7 +57,7 @@ def missing(wanted: list[RunSpec], store: Store | None, folder: Path) -> list[Ru
     )
 
 
-def planned(wanted: list[RunSpec], store: Store, folder: Path, devices: int = 1) -> list[Job]:
+def planned(wanted: list[RunSpec], store: "Store", folder: Path, devices: int = 1) -> list[Job]:
     """What is left to do for some runs, with so many devices: those that the store lacks, and features they read."""
     return jobs(missing(wanted, store, folder), devices)
 
@@ -65,7 +67,7 @@ def run(
     experiment: Experiment,
     scale: Scale,
     seeds: range,
-    store: Store,
+    store: "Store",
     folder: Path,
     executor: Executor,
     *,
@@ -135,7 +137,7 @@ class _StoredRuns:
     `fill_rows` is told the id of every run that has ended well.
     """
 
-    def __init__(self, store: Store, folder: Path, fill_rows: Callable[..., None]) -> None:
+    def __init__(self, store: "Store", folder: Path, fill_rows: Callable[..., None]) -> None:
         self.store = store
         self.folder = folder
         self.fill_rows = fill_rows
@@ -183,7 +185,7 @@ class _StoredRuns:
 
 
 def _fill_rows(
-    experiment: Experiment, scale: Scale, seeds: Iterable[int], store: Store, ended: str | None = None
+    experiment: Experiment, scale: Scale, seeds: Iterable[int], store: "Store", ended: str | None = None
 ) -> None:
     """Store which runs the rows consist of, where all of a row's are complete; only rows of the run `ended`, if any."""
     places = ((seed, *place) for seed in seeds for place in enumerate(experiment.build(scale, seed)))
@@ -204,7 +206,7 @@ def _fill_rows(
             )
 
 
-def _numbers(row: Row, quantities: tuple[str, ...], store: Store) -> dict[str, str] | None:
+def _numbers(row: Row, quantities: tuple[str, ...], store: "Store") -> dict[str, str] | None:
     """Which run of the row gives which quantity; None while one of its runs is not in the store."""
     found = {}
     for spec in row.runs:

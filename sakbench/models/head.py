@@ -1,6 +1,8 @@
 """The task head of the paper (B.1): linears, interpolation to a quarter, concatenation, two convolutions."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +36,9 @@ class ConvHead(nn.Module):
             convolved = self._convolve_then_interpolate(torch.cat(levels, dim=-1), quarter)
         else:
             convolved = self._interpolate_then_convolve(levels, quarter)
-        return bilinear(self._classify(F.gelu(self.norm(convolved))), output_size)
+        logits = self._classify(F.gelu(self.norm(convolved)))
+        with _without_autocast(logits):  # an eighth of a logit is too coarse for boundaries and depths
+            return bilinear(logits.to(torch.promote_types(logits.dtype, torch.float32)), output_size)
 
     def _classify(self, features: Tensor) -> Tensor:
         """The 1x1 convolution of (B, C, h, w); where the channels lie last it is a linear layer."""
@@ -80,6 +84,12 @@ class Head(ConvHead):
         """Four maps (B, C_level, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
         reduced = [linear(level.permute(0, 2, 3, 1)) for linear, level in zip(self.linears, maps, strict=True)]
         return self.decode(reduced, output_size)
+
+
+def _without_autocast(values: Tensor) -> AbstractContextManager[Any]:
+    """Where products keep the numbers that they are given."""
+    kind = values.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def _enlarges(levels: list[Tensor], size: tuple[int, int]) -> bool:

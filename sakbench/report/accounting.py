@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from sakbench.report.commands import console, print_json
+from sakbench.report.output import console, print_json
 
 if TYPE_CHECKING:
     from sakbench.experiments.accounts import Row

@@ -1,51 +1,34 @@
-"""What the commands print: the store's answers as tables for people, or as JSON for programs."""
+"""What the commands print of the store and of the published numbers, as tables for people or as JSON for programs.
 
-import json
-import sys
+What imports pandas is imported where it is called: a mistake in a command's words is answered without it.
+"""
+
 from dataclasses import asdict
 from pathlib import Path
 
-import pandas as pd
-from rich.console import Console
-
-from sakbench.analysis.leaderboard import leaderboard
-from sakbench.analysis.verify import verify as recompute
 from sakbench.errors import UserError
 from sakbench.experiments import tables
-from sakbench.experiments.run import only_writer
-from sakbench.report.progress import PretrainingLines, Rendering
-from sakbench.report.summary import of_today, summarize
-from sakbench.report.terminal import print_cards, print_checks, print_record, print_runs, print_table, print_tables
+from sakbench.report.listings import print_checks, print_record, print_runs, print_tables
+from sakbench.report.output import console, print_json
 from sakbench.runs.scales import get as get_scale
-from sakbench.store import published
-from sakbench.store.database import open_store
-from sakbench.store.jsonl import export_jsonl, write_whole
-
-_PIPE_WIDTH = 160  # a table on a pipe is not cut to a terminal's width
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Where to print: as wide as the terminal, or wide enough for any table on a pipe."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else _PIPE_WIDTH)
+from sakbench.store import export_jsonl, open_store
 
 
 def show(what: str, location: Path, *, scale: str = "", dataset: str = "", as_json: bool) -> None:
     """Print a stored table, or one run's record. The store's first scale is taken where none is named."""
-    store = open_store(location, write=False)
     if _looks_like_run(what):
-        record = store.lookup(what)
+        record = open_store(location, write=False).lookup(what)
         if as_json:
             print_json(asdict(record))
         else:
             print_record(console(), record)
         return
+    experiment = tables.get(what)
     known = get_scale(scale or "mini", dataset) if scale or dataset else None
-    summary = summarize(tables.get(what), store.frame(), published.frame(), known)
-    if as_json:
-        print_json(summary.to_json())
-    else:
-        print_table(console(), summary)
+    store = open_store(location, write=False)
+    from sakbench.report.frames import show_table
+
+    show_table(console(), experiment, store, known, as_json=as_json)
 
 
 def ls(location: Path | None, *, as_json: bool) -> None:
@@ -76,63 +59,27 @@ def ls(location: Path | None, *, as_json: bool) -> None:
 
 def export(what: str, location: Path, output: Path | None, *, as_json: bool) -> None:
     """Write the leaderboard, or everything in the store as JSON lines, to a file or to standard output."""
-    store = open_store(location, write=False)
     if what == "results":
         if output is None:
             raise UserError("`sakbench export results` writes a file: name it with --output results.jsonl.")
-        export_jsonl(store, output)
+        export_jsonl(open_store(location, write=False), output)
         return
-    board = leaderboard(_todays(store.frame()), published.frame())
-    text = board.to_json(orient="records", indent=2, force_ascii=False) if as_json else board.to_csv(index=False)
-    if output is None:
-        print(text.rstrip("\n"))
-        return
-    try:
-        write_whole(output, text)
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+    store = open_store(location, write=False)
+    from sakbench.report.frames import export_leaderboard
 
-
-def _todays(frame: pd.DataFrame) -> pd.DataFrame:
-    """The store's numbers without those of other settings than today's."""
-    kept = [
-        of_today(part, tables.get(str(table)), get_scale(str(scale), str(dataset)))[0]
-        if tables.exists(str(table))
-        else part
-        for (table, scale, dataset), part in frame.groupby(["table", "scale", "dataset"], sort=False)
-    ]
-    return pd.concat(kept) if kept else frame
+    export_leaderboard(store, output, as_json=as_json)
 
 
 def verify(*, as_json: bool) -> None:
     """Recompute the published Δm and μ/σ and print which do not follow from their own rows."""
+    from sakbench.analysis.verify import verify as recompute
+    from sakbench.store import published
+
     checks = recompute(published.frame())
     if as_json:
         print_json(checks)
     else:
         print_checks(console(), checks)
-
-
-def pretrain(names: list[str], output: Path) -> None:
-    """Train mini's backbones anew into a folder, with their cards."""
-    from sakbench.training.pretrain import run as pretraining  # here, because it imports torch
-
-    out = console()
-    chosen = pretraining.chosen_names(names)
-    with only_writer(output / "training"):
-        cards = pretraining.pretrain(
-            chosen,
-            output,
-            checkpoints=output / "training",
-            progress=PretrainingLines(out),
-            rendering=lambda done, count: Rendering(out)("pretrain", done, count),
-        )
-    print_cards(out, cards)
-
-
-def print_json(content: object) -> None:
-    """Print JSON to standard output."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 def _looks_like_run(what: str) -> bool:

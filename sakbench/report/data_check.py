@@ -13,7 +13,7 @@ from rich.table import Table
 
 from sakbench.data import catalogue
 from sakbench.data.archives import check as checking
-from sakbench.report.commands import console, print_json
+from sakbench.report.output import console, print_json
 from sakbench.runs.devices import cores
 
 NOT_WHOLE = 2

@@ -6,15 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import missing
-from sakbench.report.commands import console, print_json
-from sakbench.report.running import Request
+from sakbench.report.output import console, print_json
+from sakbench.report.running import Request, about_features, outstanding
+from sakbench.runs import banks
 from sakbench.runs.costs import Cost, cost
-from sakbench.runs.jobs import width
+from sakbench.runs.jobs import Bank, width
 from sakbench.runs.plan import label
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
-from sakbench.store import open_store
 
 _MACS = ("macs_g", "training_macs_g")
 RATE = 25e12  # multiply-adds count as two operations; a third of the fp32 peak of one H100
@@ -22,8 +21,8 @@ RATE = 25e12  # multiply-adds count as two operations; a third of the fp32 peak 
 
 def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], request: Request) -> None:
     """Print what a command would do. Nothing of it needs data, weights or a GPU."""
-    store = open_store(request.store, write=False) if request.store.exists() else None
-    todo = missing(wanted, store, request.store.parent / "runs")
+    todo = outstanding(wanted, request)
+    features = banks.missing(todo, scale.weights)
     lines = [_line(run, cost(run), request) for run in todo]
     totals = {
         "runs": len(lines),
@@ -31,13 +30,14 @@ def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], requ
         "gpu_hours": sum(line["gpu_hours"] for line in lines) if scale.name == "paper" else None,
         "disk_gb": sum(line["disk_gb"] for line in lines),
         "checkpoint_gb": max((line["checkpoint_gb"] for line in lines), default=0.0),
+        "features_gb": sum(map(banks.size_in_bytes, features)) / 1e9,
     }
     if request.as_json:
         print_json(
             {"table": experiment.name, "scale": scale.name, "dataset": scale.dataset, "runs": lines, "totals": totals}
         )
         return
-    _print(console(), experiment, scale, lines, totals)
+    _print(console(), experiment, scale, lines, totals, features)
 
 
 def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
@@ -60,7 +60,9 @@ def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
     }
 
 
-def _print(out: Console, experiment: Experiment, scale: Scale, lines: list[dict[str, Any]], totals: Any) -> None:
+def _print(
+    out: Console, experiment: Experiment, scale: Scale, lines: list[dict[str, Any]], totals: Any, features: list[Bank]
+) -> None:
     out.print(f"[bold]{experiment.title}[/bold]  ·  scale {scale.name} · {scale.dataset} · dry run", highlight=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
@@ -86,6 +88,8 @@ def _print(out: Console, experiment: Experiment, scale: Scale, lines: list[dict[
         f" {totals['checkpoint_gb']:.1f} GB more for the largest checkpoint while it trains",
         highlight=False,
     )
+    if features:
+        out.print(about_features(features, scale), highlight=False, soft_wrap=True)
     out.print(
         "GMACs: per image, as this code multiplies them, attention included; in training with teachers.", style="dim"
     )

@@ -14,7 +14,7 @@ from rich.progress import track
 from sakbench.errors import UserError, unknown
 from sakbench.models import load_checkpoint
 from sakbench.plots.figures import scenes_sheet
-from sakbench.report.commands import console, print_json
+from sakbench.report.output import console, print_json
 from sakbench.scoring.writing import as_pixels, write_png
 from sakbench.training import prediction
 

@@ -18,21 +18,19 @@ from sakbench.experiments.preparation import (
     unlike_the_papers,
 )
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import Interruption, only_writer, planned, select
+from sakbench.experiments.run import Interruption, missing, only_writer, planned, select
 from sakbench.experiments.run import run as run_experiment
-from sakbench.report.commands import console, print_json
+from sakbench.report.output import console
 from sakbench.report.progress import Display, Rendering
-from sakbench.report.summary import summarize
-from sakbench.report.terminal import print_table
-from sakbench.runs import devices
+from sakbench.runs import banks, devices
 from sakbench.runs.executor import Executor, LocalExecutor
-from sakbench.runs.jobs import Job
+from sakbench.runs.jobs import Bank, Job
 from sakbench.runs.place import Place
 from sakbench.runs.scales import Scale, with_choices
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
-from sakbench.store import published
-from sakbench.store.database import open_store
+from sakbench.store import open_store
+from sakbench.training import kept
 
 _MOST_READERS = 16  # each holds a few batches
 
@@ -111,6 +109,8 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
 
         follow(place)
         return 0
+    features = banks.missing(outstanding(wanted, request), scale.weights)
+    banks.require_room(features)
     # With --json, standard output belongs to the JSON alone.
     out = console(stderr=request.as_json)
     store = open_store(request.store, write=True)
@@ -128,6 +128,7 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
             request.seeds,
             todo,
             0 if place.on_cpu else devices.launched() or len(set(chosen)),
+            features,
         )
         try:
             run_experiment(
@@ -145,16 +146,32 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
             again = f"`{escape(request.again)}` goes on from there."
             out.print(f"\nstopped; finished runs and checkpoints are kept. {again}", soft_wrap=True)
             return INTERRUPTED
-    summary = summarize(experiment, store.frame(), published.frame(), scale)
+    from sakbench.report.frames import show_table  # here, because it imports pandas
+
+    show_table(out, experiment, store, scale, as_json=request.as_json)
     if request.as_json:
-        print_json(summary.to_json())
         return 0
-    print_table(out, summary)
     out.print(
         f"stored in {escape(str(request.store))} · again with --seeds 3 · `sakbench show {experiment.name}` reads it",
         style="dim",
     )
     return 0
+
+
+def outstanding(wanted: list[RunSpec], request: Request) -> list[RunSpec]:
+    """The runs still to do, by a store that is only looked at."""
+    store = open_store(request.store, write=False) if request.store.exists() else None
+    return missing(wanted, store, request.store.parent / "runs")
+
+
+def about_features(features: list[Bank], scale: Scale) -> str:
+    """What features that are still to be computed will take of the disk, and where."""
+    models = {bank.backbone for bank in features}
+    kind = "teacher" if models <= set(scale.teachers.values()) else "backbone"
+    size = banks.megabytes(sum(map(banks.size_in_bytes, features)))
+    return (
+        f"features of {_counted(len(models), f'frozen {kind}')}: {size} in {escape(str(kept.place()))} (SAKBENCH_CACHE)"
+    )
 
 
 def _executor(chosen: list[str], place: Place) -> Executor:
@@ -185,7 +202,9 @@ def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" + "s" * (number != 1)
 
 
-def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], gpus: int) -> None:
+def _announce(
+    out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], gpus: int, features: list[Bank]
+) -> None:
     runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
     shared = sum(run.kind == "distill" for run in runs)
     names = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
@@ -193,6 +212,9 @@ def _announce(out: Console, title: str, scale: Scale, seeds: int, todo: list[Job
     if runs:
         work = f"{_counted(len(runs), 'run')} to train" + (f", {shared} of them stage 1" if shared else "")
         where = f", on {_counted(gpus, 'GPU')}" if gpus else ""
-        out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)\n", highlight=False)
+        out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)", highlight=False)
+        if features:
+            out.print(about_features(features, scale), highlight=False, soft_wrap=True)
+        out.print()
     else:
         out.print("every run is in the store already\n")

@@ -15,8 +15,7 @@ from rich.table import Table
 
 from sakbench.errors import UserError
 from sakbench.metrics import boundary as metric
-from sakbench.plots.figures import precision_recall
-from sakbench.report.commands import console, print_json
+from sakbench.report.output import console, print_json
 from sakbench.runs.devices import cores
 from sakbench.scoring import boundary, dense
 from sakbench.tasks import info, protocols
@@ -110,6 +109,8 @@ def _tell_alone(out: Console, alone: int) -> None:
 
 
 def _save(path: Path, counts: NDArray[np.int64], summary: metric.Summary) -> None:
+    from sakbench.plots.figures import precision_recall  # here, because it imports matplotlib
+
     precision, recall = metric.precision_recall(counts.sum(axis=0))
     figure = precision_recall(precision, recall, best=(summary.precision, summary.recall))
     try:

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from sakbench import backbones
-from sakbench.report.commands import console, print_json
+from sakbench.report.output import console, print_json
 
 
 def zoo(*, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
@@ -77,7 +78,11 @@ class LocalExecutor:
     def __init__(self, devices: Sequence[str], place: Place) -> None:
         self.devices = list(devices)
         self.place = place
-        self.context = _processes()
+
+    @cached_property
+    def context(self) -> ForkServerContext | SpawnContext:
+        """How processes are started; made for the first job, since its server keeps this process's output open."""
+        return _processes()
 
     def run(self, jobs: list[Job], display: Display, record: "Record") -> None:
         """Do all `jobs`: see `Executor`."""

@@ -6,6 +6,7 @@ from functools import cache, partial
 import torch
 
 from sakbench import backbones, data
+from sakbench.runs import banks
 from sakbench.runs.jobs import Bank
 from sakbench.runs.material import Batch, Material
 from sakbench.runs.place import Place
@@ -24,12 +25,12 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
     mirrored = spec.kind != "distill"
 
     def scenes(split: str, count: int, *, mirror: bool) -> Scenes:
-        banks = {}
+        features_of = {}
         for name, backbone in _read(spec, split).items():
             plain = Bank.of(spec, split, count, backbone)
             flipped = stored(Bank.of(spec, split, count, backbone, flipped=True), place) if mirror else None
-            banks[name] = (stored(plain, place), flipped)
-        return Scenes(data.load(spec.dataset, split, count), size=_image_size(spec), tasks=chosen, banks=banks)
+            features_of[name] = (stored(plain, place), flipped)
+        return Scenes(data.load(spec.dataset, split, count), size=_image_size(spec), tasks=chosen, banks=features_of)
 
     @cache
     def learned() -> Scenes:
@@ -56,21 +57,18 @@ def stored(
     bank: Bank, place: Place, report: Report = lambda done, count: None, stop: Stop = lambda: False
 ) -> features.Levels:
     """The features of a bank, from the disk or computed now."""
-    weights = place.weights.get(bank.backbone)
-    entry = backbones.info(bank.backbone)
-    size = bank.size[0] if bank.size else entry.image_size
     return features.bank(
-        f"{bank.backbone} {backbones.weights_digest(bank.backbone, weights)} {bank.norm} {bank.sam_padding}",
+        banks.identity(bank, place.weights),
         partial(
             backbones.create,
             bank.backbone,
-            image_size=None if entry.own_input else bank.size,
-            weights=weights,
+            image_size=None if backbones.info(bank.backbone).own_input else bank.size,
+            weights=place.weights.get(bank.backbone),
             norm=bank.norm,
             sam_padding=bank.sam_padding,
         ),
         data.load(bank.dataset, bank.split, bank.count),
-        size,
+        banks.image_size(bank),
         flipped=bank.flipped,
         report=report,
         stop=stop,

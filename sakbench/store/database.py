@@ -4,14 +4,13 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
 from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, StaticPool
@@ -21,6 +20,9 @@ from sakbench.store import schema
 from sakbench.store.environment import environment
 from sakbench.store.jsonl import read_jsonl
 from sakbench.store.records import Measurement, RowRecord, RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
 BUSY_SECONDS = 60.0  # how long to wait for another process's transaction
@@ -168,13 +170,15 @@ class Store:
             for task, run_id in runs.items():
                 connection.execute(insert(schema.entries).values(**shared, task=task, run=run_id))
 
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """Every number of every table, from complete runs: the tidy frame that all tables and figures are made of.
 
         Columns: table, row, position, scale, dataset, seed, baseline, task, metric, value, unit, higher_is_better
         (missing for a quantity that is neither), protocol, run, label. `(table, row, scale, dataset, seed, task)` is
         unique; lines are ordered by table, scale, dataset, position, seed and task.
         """
+        import pandas as pd  # here, because most who open a store write runs or look for one
+
         entries, runs, metrics = schema.entries.c, schema.runs.c, schema.metrics.c
         query = (
             select(
@@ -195,12 +199,14 @@ class Store:
         columns = [*ROW_COLUMNS, "task", *METRIC_COLUMNS, "run", "label"]
         return pd.DataFrame(found, columns=columns).astype({"baseline": bool, "higher_is_better": "boolean"})
 
-    def runs(self) -> pd.DataFrame:
+    def runs(self) -> "pd.DataFrame":
         """One line per run, complete or not, in the order in which they were begun.
 
         Columns: those of `RunRecord` but spec, versions, machine, notes and metrics, as plain values, None where a run
         has none.
         """
+        import pandas as pd
+
         columns = [name for name in RUN_COLUMNS if name not in ("spec", "versions", "machine", "notes")]
         query = select(*(schema.runs.c[name] for name in columns)).order_by(schema.runs.c.started, schema.runs.c.id)
         with self._reading() as connection:
@@ -281,10 +287,8 @@ def _open_export(path: Path) -> Store:
     store = Store(create_engine("sqlite://", creator=connect, poolclass=StaticPool), str(path), writable=True)
     store._prepare()
     try:
-        for record in records:
-            store.add(record)
-        for row in rows:
-            store.record_row(**vars(row))
+        with store._writing() as connection:
+            _fill(connection, records, rows)
     except (SQLAlchemyError, sqlite3.Error) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} holds what no sakbench export does ({reason}): copy the export again.") from error
@@ -329,14 +333,38 @@ def _load(connection: Connection, run_id: str) -> RunRecord | None:
     return RunRecord(**found, metrics=tuple(Measurement(**values) for values in measured))
 
 
+def _fill(connection: Connection, records: Sequence[RunRecord], rows: Sequence[RowRecord]) -> None:
+    """Put an export's content into an empty database, a statement for each table."""
+    entries = [
+        {**{name: getattr(row, name) for name in ROW_COLUMNS}, "task": task, "run": run}
+        for row in rows
+        for task, run in row.runs.items()
+    ]
+    for table, lines in {
+        schema.runs: [_run_values(record) for record in records],
+        schema.metrics: [values for record in records for values in _metric_values(record)],
+        schema.entries: entries,
+    }.items():
+        if lines:
+            connection.execute(insert(table), lines)
+
+
 def _save(connection: Connection, record: RunRecord) -> None:
-    values = {name: getattr(record, name) for name in RUN_COLUMNS}
+    values = _run_values(record)
     changed = connection.execute(update(schema.runs).where(schema.runs.c.id == record.id).values(**values))
     if not changed.rowcount:
         connection.execute(insert(schema.runs).values(**values))
     connection.execute(delete(schema.metrics).where(schema.metrics.c.run == record.id))
-    for measurement in record.metrics:
-        connection.execute(insert(schema.metrics).values(run=record.id, **asdict(measurement)))
+    if record.metrics:
+        connection.execute(insert(schema.metrics), _metric_values(record))
+
+
+def _run_values(record: RunRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in RUN_COLUMNS}
+
+
+def _metric_values(record: RunRecord) -> list[dict[str, Any]]:
+    return [{"run": record.id, **asdict(measurement)} for measurement in record.metrics]
 
 
 def _begin(connection: Connection) -> None:

@@ -19,7 +19,8 @@ from sakbench.models.processes import total, world
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
-from sakbench.training.objectives import plain_maps
+from sakbench.training.compiling import Compiled, compiles
+from sakbench.training.objectives import FROZEN
 
 Batches = Iterable[dict[str, Any]]
 _AHEAD = 8  # images per thread that may wait to be counted
@@ -36,15 +37,15 @@ def task_metrics(
     `threads` cores while the device goes on.
     """
     student.eval()
+    forward = Compiled(student) if compiles(next(student.parameters()).device) else student
     metrics = {name: task.new_metric() for name, task in tasks.items()}
     under_way: deque[tuple[Metric, Future[Tensor]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:
             height, width = next(batch[name] for name in tasks).shape[-2:]
-            if isinstance(student, SAK):
-                logits = student.predict(student.represent(batch["image"]), (height, width))
-            else:
-                logits = student.predict(plain_maps(student, batch), (height, width))
+            known = batch.get(FROZEN)
+            size = (height, width)
+            logits = forward(batch["image"], size) if known is None else student.predict(known, size)
             for name, task in tasks.items():
                 metric = metrics[name]
                 target = batch[f"truth/{name}" if f"truth/{name}" in batch else name]

@@ -1,6 +1,5 @@
 """Features of frozen backbones on disk: a frozen teacher sees each image once, not once per epoch and student."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -12,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sakbench.backbones.encoder import Encoder
-from sakbench.cache import cache_folder
 from sakbench.data import miniworld
 from sakbench.errors import UserError
+from sakbench.training import kept
 from sakbench.training.loop import Interrupted
 from sakbench.training.scenes import images_tensor
 
@@ -40,7 +39,7 @@ def bank(
     The folder's name holds a digest of `name` and of the images; it is written under another name and renamed, so a
     folder with this name is whole. Raises `Interrupted` when `stop()` became true.
     """
-    folder = _folder(name, split, size, flipped)
+    folder = kept.folder(name, split.checksum, size, flipped=flipped)
     if not folder.exists():
         _write(folder, encoder().eval(), split, size, flipped, report, stop)
     return _read(folder)
@@ -103,9 +102,3 @@ def _read(folder: Path) -> Levels:
         raise UserError(
             f"the features {folder} cannot be read ({error}): delete the folder to compute them again."
         ) from error
-
-
-def _folder(name: str, split: miniworld.Split, size: int, flipped: bool) -> Path:
-    digest = hashlib.sha256(f"{name} {size} {split.checksum}".encode()).hexdigest()[:16]
-    readable = name.split()[0].replace("/", "-")
-    return cache_folder() / "features" / f"{readable}-{digest}{'-flipped' if flipped else ''}"

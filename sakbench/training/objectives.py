@@ -13,6 +13,7 @@ from sakbench.tasks.base import Task
 
 Losses = dict[str, Tensor]
 Batch = dict[str, Any]
+FROZEN = "features/backbone"  # in a batch: what a frozen backbone makes of its images, where that is known
 Whole = dict[str, Tensor]  # what `survey` counts, summed over all parts of a batch
 
 
@@ -67,19 +68,14 @@ class TaskObjective(nn.Module):
                 terms = _distillation(self.student.student_maps(experts), batch, whole)
                 distilled = {name: self.gamma * term for name, term in terms.items()}
         else:
-            logits = self.student.predict(plain_maps(self.student, batch), size)
+            known = batch.get(FROZEN)
+            logits = self.student(batch["image"], size) if known is None else self.student.predict(known, size)
         counts = whole or {}
         losses = {
             name: task.loss_weight * task.loss(logits[name], batch[name], counts.get(name))
             for name, task in self.tasks.items()
         }
         return {**losses, **distilled}
-
-
-def plain_maps(student: PlainStudent | UpperBound, batch: Batch) -> Any:
-    """What the student decodes: from its backbone, or from the batch where that is frozen and its maps are known."""
-    known = batch.get("features/backbone")
-    return student.represent(batch["image"]) if known is None else known
 
 
 def _distillation(maps: dict[str, list[Tensor]], batch: Batch, whole: Whole | None) -> Losses:

@@ -77,7 +77,10 @@ def test_a_damaged_cache_is_rendered_again_and_says_so(damage, tmp_path: Path) -
     first = world.load_split("val", "nyud", 2, cache=tmp_path, workers=1)
     expected, folder, checksum = np.array(first.images), first.folder, first.checksum
     del first
+    assert world.cached_checksum("val", "nyud", 2, cache=tmp_path) == checksum
     damage(folder)
+    known = world.cached_checksum("val", "nyud", 2, cache=tmp_path)
+    assert known == (checksum if damage is _flip_a_byte else None)  # it reads no array
     with pytest.warns(UserWarning, match="rendered again"):
         mended = world.load_split("val", "nyud", 2, cache=tmp_path, workers=1)
     np.testing.assert_array_equal(mended.images, expected)

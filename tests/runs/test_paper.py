@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sakbench.data.archives import open_split
 from sakbench.errors import UserError
@@ -17,9 +18,10 @@ from sakbench.experiments.rows import multi_task, sak, stage1, upper_bound
 from sakbench.runs import photographs
 from sakbench.runs.perform import perform
 from sakbench.runs.place import Place
-from sakbench.runs.scales import get
+from sakbench.runs.scales import get, with_choices
 from sakbench.runs.students import tasks_of
 from sakbench.store import open_store
+from sakbench.training import evaluation
 from tests.data import archives
 from tests.runs.tiny_paper import scale
 
@@ -110,6 +112,30 @@ def test_upper_bounds_train_beside_frozen_teachers(data, tmp_path, fuse):
 def test_a_student_with_the_mlore_decoder_distils_and_learns(data, tmp_path):
     student = sak(scale(data), 0, ("CLIP",), decoder="mlore", distilled=False)
     assert len(do(student, Place(tmp_path, data))["metrics"]) == 5
+
+
+def test_bf16_is_of_training_teachers_and_evaluation_alike(data, tmp_path, monkeypatch):
+    seen = {}
+
+    def spy(name, measure):
+        def measured(*arguments, **options):
+            seen.setdefault(name, []).append(torch.is_autocast_enabled("cpu"))
+            return measure(*arguments, **options)
+
+        return measured
+
+    for name in ("similarity", "task_metrics", "mean_gates"):
+        monkeypatch.setattr(evaluation, name, spy(name, getattr(evaluation, name)))
+    halves = with_choices(scale(data), precision="bf16")
+    spec, exact = (sak(of, 0, ("DINOv2", "SAM")) for of in (halves, scale(data)))
+    assert len({run.id for run in (*spec.lineage, *exact.lineage)}) == 4
+    found = {
+        run: [do(one, Place(tmp_path / str(n), data)) for one in run.lineage] for n, run in enumerate((spec, exact))
+    }
+    assert seen == {name: [True, False] for name in ("similarity", "task_metrics", "mean_gates")}
+    rounded, full = ([m["value"] for done in found[run] for m in done["metrics"]] for run in (spec, exact))
+    assert rounded != full
+    assert rounded == pytest.approx(full, rel=0.2)
 
 
 def test_an_image_that_breaks_in_the_middle_is_one_sentence(data, tmp_path):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sakbench.errors import UserError
+from sakbench.training import loop
 from sakbench.training.loop import Interrupted, fit
 from sakbench.training.recipe import Recipe
 
@@ -119,6 +120,25 @@ def test_a_half_written_checkpoint_is_not_taken_for_a_whole_one(tmp_path):
     fit(whole, batches, RECIPE, seed=0)
     fit(other, batches, RECIPE, seed=0, checkpoints=tmp_path)
     assert torch.equal(weights(whole), weights(other))
+
+
+def test_the_share_of_time_that_data_take_is_reported(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+
+    class Slow(Noisy):
+        def forward(self, batch):
+            clock[0] += 1
+            return super().forward(batch)
+
+    def slow(start):
+        for batch in batches(start):
+            clock[0] += 3
+            yield batch
+
+    reports = []
+    fit(Slow(), slow, RECIPE, seed=0, report=reports.append)
+    assert [report.waited for report in reports] == pytest.approx([0.75] * RECIPE.steps)
 
 
 def test_schedules_by_hand():

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.io import loadmat
 
 from sakbench.errors import UserError
 
@@ -97,7 +96,7 @@ def read_map(path: Path, key: str = "", *, channels: int = 1) -> Array:
         return np.load(stream, allow_pickle=False)
 
     def matlab(stream: io.BytesIO) -> Array:
-        return loadmat(stream, variable_names=[key])[key]
+        return _variable(stream, key)
 
     what, decode = {".npy": ("a NumPy array", numpy), ".mat": (f"a MATLAB file with {key}", matlab)}.get(
         path.suffix, ("an image", image)
@@ -114,7 +113,13 @@ def read_map(path: Path, key: str = "", *, channels: int = 1) -> Array:
 
 def read_struct(path: Path, key: str) -> Array:
     """Variable `key` of a MATLAB file, as scipy gives structures."""
-    return _decoded(path, f"a MATLAB file with {key}", lambda stream: loadmat(stream, variable_names=[key])[key])
+    return _decoded(path, f"a MATLAB file with {key}", lambda stream: _variable(stream, key))
+
+
+def _variable(stream: io.BytesIO, key: str) -> Array:
+    from scipy.io import loadmat  # here, because it takes long to import and not every archive has MATLAB's files
+
+    return loadmat(stream, variable_names=[key])[key]
 
 
 def require_shape(path: Path, found: Array, shape: tuple[int, int]) -> None:

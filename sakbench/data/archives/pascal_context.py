@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import laplace
 
 from sakbench.data.archives.files import (
     Array,
@@ -192,6 +191,8 @@ class PascalContext:
 
 def thinned_boundary(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Boundaries that training sees: where the Laplacian of a label map (h, w) is not zero, thinned; bool (h, w)."""
-    from skimage.morphology import thin  # takes a while to import, and is kept from most uses by the cache
+    # These two take a while to import, and the cache keeps them from most uses.
+    from scipy.ndimage import laplace
+    from skimage.morphology import thin
 
     return thin(laplace(labels.astype(np.int64), mode="mirror") != 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -86,7 +87,7 @@ class Split:
 
     def verify(self) -> bool:
         """Whether every byte on disk is what was rendered (reads everything)."""
-        return _trouble(self.folder, json.loads((self.folder / _MANIFEST).read_text()), every_byte=True) is None
+        return _trouble(self.folder, json.loads((self.folder / _MANIFEST).read_text()), summed=math.inf) is None
 
 
 _MANIFEST = "manifest.json"
@@ -106,12 +107,7 @@ def load_split(
     `progress(done, count)` is called while rendering. A split with more scenes begins with those of one with fewer.
     Raises UserError for an unknown split or kind and for a cache that cannot be written.
     """
-    seed = split_seed(split)
-    if kind not in KINDS:
-        raise unknown("kind of miniworld scenes", kind, KINDS)
-    if count < 1:
-        raise UserError(f"a split needs at least one scene, not {count}.")
-    folder = (cache or cache_folder()) / f"miniworld-{VERSION}" / f"{kind}-{split}-{count}"
+    seed, folder = split_seed(split), _place(split, kind, count, cache)
     manifest = _read_manifest(folder, split, kind, count)
     if isinstance(manifest, str):
         with _only_renderer(folder):  # whoever waited here finds what the other one rendered
@@ -123,6 +119,24 @@ def load_split(
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in manifest["arrays"]}
     images, captions, dominant = (arrays.pop(name) for name in ("images", "captions", "dominant"))
     return Split(split, kind, images, arrays, captions, dominant, _checksum(manifest), folder)
+
+
+def cached_checksum(split: str, kind: str, count: int, *, cache: Path | None = None) -> str | None:
+    """The checksum of a split's first `count` scenes as their manifest tells it; None if they are not in the cache.
+
+    Nothing is rendered and no array is read. Raises UserError for an unknown split or kind.
+    """
+    split_seed(split)
+    manifest = _read_manifest(_place(split, kind, count, cache), split, kind, count, summed=0)
+    return None if isinstance(manifest, str) else _checksum(manifest)
+
+
+def _place(split: str, kind: str, count: int, cache: Path | None) -> Path:
+    if kind not in KINDS:
+        raise unknown("kind of miniworld scenes", kind, KINDS)
+    if count < 1:
+        raise UserError(f"a split needs at least one scene, not {count}.")
+    return (cache or cache_folder()) / f"miniworld-{VERSION}" / f"{kind}-{split}-{count}"
 
 
 def _only_renderer(folder: Path) -> FileLock:
@@ -283,28 +297,30 @@ def _checksum(manifest: Manifest) -> str:
     return hashlib.sha256(sums.encode()).hexdigest()[:16]
 
 
-def _read_manifest(folder: Path, split: str, kind: str, count: int) -> Manifest | str:
-    """The manifest of a cached split, or what is wrong with it."""
+def _read_manifest(
+    folder: Path, split: str, kind: str, count: int, *, summed: float = _SUMMED_ON_LOAD
+) -> Manifest | str:
+    """The manifest of a cached split, or what is wrong with it; see `_trouble` for `summed`."""
     path = folder / _MANIFEST
     try:
         manifest = json.loads(path.read_text())
         asked = {"version": VERSION, "split": split, "kind": kind, "count": count}
         if {key: manifest[key] for key in asked} != asked or set(manifest["arrays"]) != set(_layout(kind)):
             return "its manifest tells of another split."
-        return _trouble(folder, manifest, every_byte=False) or manifest
+        return _trouble(folder, manifest, summed=summed) or manifest
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"its manifest cannot be read ({error})."
 
 
-def _trouble(folder: Path, manifest: Manifest, *, every_byte: bool) -> str | None:
-    """What is wrong with the arrays of a cached split, if anything."""
+def _trouble(folder: Path, manifest: Manifest, *, summed: float) -> str | None:
+    """What is wrong with the arrays of a cached split, if anything; those of up to `summed` bytes are read whole."""
     for name, entry in manifest["arrays"].items():
-        path = folder / f"{name}.npy"
+        path, size, digest = folder / f"{name}.npy", entry["bytes"], entry["sha256"]
         if not path.is_file():
             return f"{path.name} is missing."
-        if path.stat().st_size != entry["bytes"]:
-            return f"{path.name} has {path.stat().st_size} bytes instead of {entry['bytes']}."
-        if (every_byte or entry["bytes"] <= _SUMMED_ON_LOAD) and _digest(path) != entry["sha256"]:
+        if path.stat().st_size != size:
+            return f"{path.name} has {path.stat().st_size} bytes instead of {size}."
+        if size <= summed and _digest(path) != digest:
             return f"{path.name} does not agree with its checksum."
     return None
 

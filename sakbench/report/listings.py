@@ -1,0 +1,93 @@
+"""Lists as a person reads them: what there is to run, what is in the store, one run, cards, checks."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sakbench.store.records import RunRecord
+
+
+def print_tables(console: Console, experiments: list[dict[str, Any]]) -> None:
+    """Print the tables that `sakbench run` knows, with the seeds that are in the store."""
+    table = Table(box=None, title="tables", title_justify="left", title_style="bold")
+    for heading in ("sakbench run …", "", "seeds in the store"):
+        table.add_column(heading)
+    for experiment in experiments:
+        stored = [
+            f"{', '.join(map(str, kept['seeds']))} ({kept['scale']}, {kept['dataset']})"
+            for kept in experiment["stored"]
+        ]
+        table.add_row(experiment["table"], experiment["title"], "\n".join(stored) or "none")
+    console.print(table)
+
+
+def print_runs(console: Console, runs: list[dict[str, Any]]) -> None:
+    """Print one line per run."""
+    if not runs:
+        console.print("\nno runs in the store yet", highlight=False)
+        return
+    table = Table(box=None, title="\nruns", title_justify="left", title_style="bold")
+    for heading in ("id", "run", "scale", "seed", "status", "started"):
+        table.add_column(heading)
+    table.add_column("minutes", justify="right")
+    for run in runs:
+        minutes = f"{run['duration_s'] / 60:.1f}"
+        started = (run["started"] or "")[:16].replace("T", " ")
+        table.add_row(run["id"], run["label"], run["scale"], str(run["seed"]), run["status"], started, minutes)
+    console.print(table)
+
+
+def print_record(console: Console, record: RunRecord) -> None:
+    """Print everything about one run: its numbers, how it was trained, where, and from what."""
+    console.print(f"[bold]{record.label}[/bold]  ·  {record.id} · {record.status}", highlight=False)
+    numbers = Table(box=None)
+    for heading in ("quantity", "metric", "value", "protocol"):
+        numbers.add_column(heading, justify="right" if heading == "value" else "left")
+    for m in record.metrics:
+        numbers.add_row(m.task, f"{m.metric} {m.unit}".strip(), f"{m.value:.4f}", m.protocol)
+    console.print(numbers)
+    facts = Table(box=None, show_header=False)
+    for name in ("scale", "dataset", "seed", "started", "finished"):
+        facts.add_row(name, str(getattr(record, name)))
+    facts.add_row("duration", f"{record.duration_s:.0f} s")
+    facts.add_row("peak memory", f"{record.peak_memory_mb:.0f} MB" if record.peak_memory_mb else "not known")
+    facts.add_row("git commit", str(record.git_commit))
+    facts.add_row("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
+    facts.add_row("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
+    facts.add_row("weights", f"{record.checkpoint}, beside the store" if record.checkpoint else "none")
+    for name, note in record.notes.items():
+        facts.add_row(name, str(note) if name != "gates" else "with --json (levels, tasks, experts)")
+    facts.add_row("spec", json.dumps(record.spec, ensure_ascii=False))
+    console.print(facts, highlight=False)
+
+
+def print_cards(console: Console, cards: dict[str, dict[str, Any]]) -> None:
+    """Print what each pretrained backbone has learned, against the least that it must."""
+    table = Table(box=None)
+    for heading in ("backbone", "paradigm", "figures (least allowed)", ""):
+        table.add_column(heading, overflow="fold")
+    for name, card in cards.items():
+        least = {figure: f" (≥ {value:g})" for figure, value in card["gates"].items()}
+        figures = ", ".join(f"{figure} {value:.3f}{least.get(figure, '')}" for figure, value in card["figures"].items())
+        table.add_row(name, card["paradigm"], figures, "passed" if card["passed"] else "below its gates")
+    console.print(table)
+
+
+def print_checks(console: Console, checks: list[dict[str, Any]]) -> None:
+    """Print how many published numbers follow from their own rows, and which do not."""
+    wrong = [check for check in checks if not check["agrees"]]
+    console.print(
+        f"{len(checks)} published Δm and μ, σ, μ/σ recomputed, {len(wrong)} differ from what the printed scores give:",
+        highlight=False,
+    )
+    table = Table(box=None)
+    for heading in ("table", "row", "quantity"):
+        table.add_column(heading)
+    for heading in ("published", "recomputed"):
+        table.add_column(heading, justify="right")
+    for check in wrong:
+        numbers = (f"{check['published']:.2f}", f"{check['recomputed']:.2f}")
+        table.add_row(check["table"], check["row"], check["quantity"], *numbers)
+    console.print(table)
