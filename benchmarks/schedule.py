@@ -1,7 +1,7 @@
 """Settles mini's schedule on the baseline alone, on the `val` split: no number of a SAK student's task is looked at.
 
-`multi-task`, `shorter` and `probe`: each row is a recipe of the multi-task baseline, or of the frozen ViT's probe; a schedule is
-long enough when more steps change little.
+`multi-task`, `shorter` and `probe`: each row is a recipe of the multi-task baseline, or of the frozen ViT's probe; a
+schedule is long enough when more steps change little.
 `stage1`: each row is a recipe of stage 1, which no baseline has, by its likeness to the teachers.
 """
 
