@@ -95,11 +95,9 @@ def _scale(wanted: Wanted) -> Scale:
             raise unknown("size of model", wanted.model, scale.sizes)
         size = scale.sizes[wanted.model]
         scale = replace(scale, vit=size.vit, teachers=size.teachers or scale.teachers)
-    for size in wanted.sizes:
-        if any(side % _GRID for side in size):
-            raise UserError(
-                f"images of {size[0]}x{size[1]} have no whole number of patches: name a multiple of {_GRID}."
-            )
+    for height, width in wanted.sizes:
+        if height % _GRID or width % _GRID:
+            raise UserError(f"images of {height}x{width} have no whole number of patches: name a multiple of {_GRID}.")
     for count, most, what in ((wanted.teachers, len(TRIO), "teachers"), (wanted.tasks, len(scale.tasks), "tasks")):
         if any(not 1 <= number <= most for number in count):
             raise UserError(f"there are 1 to {most} {what}, not {', '.join(map(str, count))}.")
