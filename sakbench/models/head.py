@@ -7,9 +7,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sakbench.models.batchnorm import BatchNorm
 from sakbench.models.interpolation import bilinear, lie_last, shifted_interpolation
+
+_LARGE = 2**24  # bytes
 
 
 class ConvHead(nn.Module):
@@ -20,7 +23,7 @@ class ConvHead(nn.Module):
     """
 
     conv: nn.Conv2d
-    norm: nn.BatchNorm2d
+    norm: BatchNorm
     classifier: nn.Conv2d
 
     def add_convolutions(self, dim: int, channels: int) -> None:
@@ -36,9 +39,29 @@ class ConvHead(nn.Module):
             convolved = self._convolve_then_interpolate(torch.cat(levels, dim=-1), quarter)
         else:
             convolved = self._interpolate_then_convolve(levels, quarter)
-        logits = self._classify(F.gelu(self.norm(convolved)))
+        logits = self._classified(convolved)
         with _without_autocast(logits):  # an eighth of a logit is too coarse for boundaries and depths
             return bilinear(logits.to(torch.promote_types(logits.dtype, torch.float32)), output_size)
+
+    def _classified(self, convolved: Tensor) -> Tensor:
+        """What follows the 3x3 convolution, at its resolution.
+
+        A training step keeps the convolution's output for its backward pass and, where that is large, makes what
+        follows from it anew: two maps as large, for a few operations on each element. Compilers do so by themselves.
+        """
+        large = convolved.numel() * convolved.element_size() >= _LARGE
+        if not (large and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+            return self._follow(convolved)
+        return checkpoint(
+            self._follow,
+            convolved,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            context_fn=lambda: (nullcontext(), self.norm.repeating()),
+        )
+
+    def _follow(self, convolved: Tensor) -> Tensor:
+        return self._classify(F.gelu(self.norm(convolved)))
 
     def _classify(self, features: Tensor) -> Tensor:
         """The 1x1 convolution of (B, C, h, w); where the channels lie last it is a linear layer."""

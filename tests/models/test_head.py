@@ -56,6 +56,26 @@ def test_the_head_is_the_papers_head(grids, output_size):
         torch.testing.assert_close(head.norm.get_buffer(name), statistic, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_a_large_map_is_made_again_for_the_backward_pass_and_nothing_changes(monkeypatch, training):
+    torch.manual_seed(0)
+    plain, saving = (Head(dims=(16,) * 4, channels=3).double().train(training) for _ in range(2))
+    saving.load_state_dict(plain.state_dict())
+    maps = random_maps([(4, 6)] * 4, dim=16)
+    copies = [level.detach().clone().requires_grad_() for level in maps]
+    results, kept = [], []
+    for head, levels, large in ((plain, maps, 10**9), (saving, copies, 1)):
+        monkeypatch.setattr("sakbench.models.head._LARGE", large)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):  # noqa: B023
+            logits = head(levels, (64, 96))
+        logits.square().sum().backward()
+        results.append([logits, *(p.grad for p in head.parameters()), *(m.grad for m in levels), *head.norm.buffers()])
+        kept.append(sum(size == 2 * 16 * 16 * 24 for size in sizes))
+    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
+    assert kept[1] < kept[0]
+
+
 def test_the_taps_move_to_the_low_resolution_only_where_that_is_less_work(monkeypatch):
     calls = []
     monkeypatch.setattr(Head, "_interpolate_then_convolve", lambda self, reduced, size: calls.append(size) or _stop())
