@@ -41,7 +41,7 @@ def table(summary: Summary) -> Figure:
     note = (
         f"{metrics}{others}\n"
         f"measured at scale {summary.scale} on {summary.dataset}, mean ± standard deviation over seeds"
-        f" {', '.join(map(str, summary.seeds))}; bold: best within noise, the last row not counted\n"
+        f" {', '.join(map(str, summary.seeds))}; bold: best within noise\n"
         "rendered scenes and small models: compare rows with each other, not with the paper's numbers"
     )
     return figures.table(summary.experiment.title, columns, rows, bold=bold, note=note)

@@ -19,7 +19,7 @@ def store():
     return open_store(RESULTS / "mini.jsonl", write=False)
 
 
-@pytest.mark.parametrize("name", ["table3", "table4", "table7"])
+@pytest.mark.parametrize("name", ["table3", "table4", "table7", "compute"])
 def test_every_row_has_three_seeds_of_todays_settings(store, name):
     summary = summarize(tables.get(name), store.frame(), published.frame())
     assert [line.row for line in summary.lines] == [row.name for row in tables.get(name).build(MINI, 0)]

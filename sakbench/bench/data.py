@@ -1,7 +1,9 @@
 """How fast photographs come: decoded, augmented as in stage 2 and collated, by workers or by the training process."""
 
 import io
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,9 @@ from PIL import Image
 
 from sakbench.data.transforms import TuneTransform
 from sakbench.training import loader
+from sakbench.training.loader import AHEAD
 
+_ROUND_SECONDS = 2.0
 _FILES = 32  # different ones: more than a batch
 _SIDES = (375, 500)  # of PASCAL's photographs
 
@@ -38,10 +42,22 @@ class Photographs:
         return self.augmented(item, seed)
 
 
-def batches(images: int, size: tuple[int, int], tasks: Sequence[str], workers: int) -> Callable[[], Any]:
-    """A call takes the next batch of so many images."""
-    stream = loader.draw(Photographs(size, tasks), images, seed=0, start=0, workers=workers)
-    return lambda: next(stream)
+def loading(images: int, size: tuple[int, int], tasks: Sequence[str], workers: int, rounds: int) -> list[float]:
+    """Images a second in each round, of batches of so many, when nothing else is asked of the machine.
+
+    A round begins when what workers have read ahead is used up.
+    """
+    rates = []
+    with closing(loader.draw(Photographs(size, tasks), images, seed=0, start=0, workers=workers)) as stream:
+        for _ in range(rounds):
+            for _ in range(AHEAD * workers + 1):
+                next(stream)
+            began, batches = time.perf_counter(), 0
+            while batches < 2 or time.perf_counter() - began < _ROUND_SECONDS:
+                next(stream)
+                batches += 1
+            rates.append(batches * images / (time.perf_counter() - began))
+    return rates
 
 
 def _target(task: str, labels: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
+from statistics import median
 
 import torch
 
@@ -20,8 +21,8 @@ class Measured:
     """One subject at one setting.
 
     `rates` are images a second, one of each round; `memory` is the peak in bytes of what it made, its weights and its
-    optimiser included; `macs` its executed multiply-adds of an image; `share` the part of the hardware's peak at the
-    median rate; `operators` those of torch in one call (views left out), counted on a CPU only.
+    optimiser included; `macs` its executed multiply-adds of an image; `share` the part of the hardware's peak that they
+    are at the median rate; `operators` those of torch in one call (views left out), counted on a CPU only.
     """
 
     subject: str
@@ -32,17 +33,20 @@ class Measured:
     operators: int | None
 
 
-def measure(case: Case, setting: Setting, rounds: int, report: Callable[[str], None]) -> Iterator[Measured]:
-    """All subjects of a case; `report` is told what is done."""
+def measure(
+    case: Case, setting: Setting, rounds: int, report: Callable[[str], None], batches: int = 1
+) -> Iterator[Measured]:
+    """All subjects of a case, whose calls take so many batches; `report` is told what is done."""
+    torch.compiler.reset()  # it keeps few models of a kind
+    images = setting.images * batches
     acts, told = {}, {}
     for subject, make in case.items():
         report(f"{subject}: first call")
-        acts[subject], told[subject] = _made(make, setting)
-    rates = paired(acts, setting.images, rounds, setting.device, report)
+        acts[subject], told[subject] = _made(make, setting, images)
+    rates = paired(acts, images, rounds, setting.device, report)
     limit = peak(setting)
     for subject, (memory, macs, operators) in told.items():
-        middle = sorted(rates[subject])[rounds // 2]
-        share = 2 * macs * middle / limit
+        share = 2 * macs * median(rates[subject]) / limit
         yield Measured(subject, tuple(rates[subject]), memory, macs, share, operators)
 
 
@@ -72,7 +76,7 @@ def peak(setting: Setting) -> float:
     return 2 * side**3 / min(_seconds(lambda: left @ right, 5, setting.device) / 5 for _ in range(5))
 
 
-def _made(make: Callable[[Setting], Act], setting: Setting) -> tuple[Act, tuple[int, int, int | None]]:
+def _made(make: Callable[[Setting], Act], setting: Setting, images: int) -> tuple[Act, tuple[int, int, int | None]]:
     """An act, and of one call the peak memory, the multiply-adds of an image and the operators."""
     if setting.device == "cuda":
         before = torch.cuda.memory_allocated()
@@ -81,7 +85,7 @@ def _made(make: Callable[[Setting], Act], setting: Setting) -> tuple[Act, tuple[
         act()
         torch.cuda.reset_peak_memory_stats()
         act()
-        return act, (torch.cuda.max_memory_allocated() - before, macs // setting.images, None)
+        return act, (torch.cuda.max_memory_allocated() - before, macs // images, None)
     tally = Tally()
     with tally:
         act = make(setting)
@@ -89,7 +93,7 @@ def _made(make: Callable[[Setting], Act], setting: Setting) -> tuple[Act, tuple[
         tally.restart()  # what was only needed to build it is gone
         act()
         operators = tally.operators
-    return act, (tally.peak, multiplications(act) // setting.images, operators)
+    return act, (tally.peak, multiplications(act) // images, operators)
 
 
 def _seconds(act: Act, calls: int, device: str) -> float:

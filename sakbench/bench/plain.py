@@ -23,7 +23,11 @@ from sakbench.models.sak import SAK
 
 
 class PlainSAK(nn.Module):
-    """A copy of `student` with all its parameters; it has one token grid, the student's."""
+    """A copy of `student` with all its parameters; it has one token grid, the student's.
+
+    The student has adapter paths, routers, simple heads and a plain ViT as its stem (class token, no registers).
+    Raises UserError (`models.reference.state_dict`) or torch's RuntimeError for another.
+    """
 
     def __init__(self, student: SAK):
         super().__init__()
@@ -36,14 +40,14 @@ class PlainSAK(nn.Module):
         self.names = {**{theirs: ours for theirs, (ours, _) in teachers.items()}, **tasks}
         self.load_state_dict(state_dict(student))
 
-    def forward(
-        self, images: Tensor, output_size: tuple[int, int]
-    ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-        """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`, and to each teacher's four aligned
-        maps (B, d_teacher, h, w)."""
-        fused, aligned = self.backbone(images)
-        logits = {self.names[task]: head(fused[task], output_size) for task, head in self.heads.items()}
-        return logits, {self.names[teacher]: maps for teacher, maps in aligned.items()}
+    def forward(self, images: Tensor, output_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) to each task's logits (B, c, H', W') at `output_size`."""
+        fused, _ = self.backbone(images)
+        return self.decode(fused, output_size)
+
+    def decode(self, fused: Mapping[str, Sequence[Tensor]], output_size: tuple[int, int]) -> dict[str, Tensor]:
+        """Four fused maps (B, d, h, w) per task, by the authors' names, to logits (B, c, H', W') by ours."""
+        return {self.names[task]: head(fused[task], output_size) for task, head in self.heads.items()}
 
 
 class _Backbone(nn.Module):
@@ -81,8 +85,10 @@ class _Backbone(nn.Module):
             {f"{b}_{task}": _Router(dim, len(teachers) + 1) for b in self.blocks for task in tasks}
         )
 
-    def forward(self, images: Tensor) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
-        """Per task four fused maps (B, d, h, w), per teacher four aligned ones (B, d_teacher, h, w)."""
+    def forward(
+        self, images: Tensor, *, align: bool = False
+    ) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
+        """Per task four fused maps (B, d, h, w); with `align`, per teacher four aligned ones (B, d_teacher, h, w)."""
         tokens = self.vit.norm_pre(self.vit._pos_embed(self.vit.patch_embed(images)))
         paths = {name: adapters[0](tokens) for name, adapters in self._paths()}
         fused: dict[str, list[Tensor]] = {task: [] for task in self.tasks}
@@ -92,14 +98,15 @@ class _Backbone(nn.Module):
             paths = {name: adapters[number + 1](paths[name] + tokens) for name, adapters in self._paths()}
             if number not in self.blocks:
                 continue
-            stem = self._map(tokens)
             normed = {name: self.out_norms[f"{number}_{name}"](path) for name, path in paths.items()}
             maps = {name: self._map(path) for name, path in normed.items()}
-            for name in self.teachers:
-                align = (
-                    self.ts_aligners[f"{number}_{name}"] if f"{number}_{name}" in self.ts_aligners else nn.Identity()
-                )
-                aligned[name].append(self._map(align(normed[name])))
+            for name in self.teachers if align else ():
+                key = f"{number}_{name}"
+                wide = self._map(self.ts_aligners[key](normed[name])) if key in self.ts_aligners else maps[name]
+                aligned[name].append(wide)
+            if not self.tasks:
+                continue
+            stem = self._map(tokens)
             for task in self.tasks:
                 experts = torch.stack([stem, *maps.values()], dim=1)
                 fused[task].append(self.mor[f"{number}_{task}"](stem, experts))

@@ -16,8 +16,10 @@ from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import build, output_size, tasks_of
 from sakbench.tasks.base import Task
-from sakbench.training.precision import precision
+from sakbench.training.precision import computing_in
 from sakbench.training.recipe import Precision
+
+Act = Callable[[], Any]  # what is called again and again
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,13 @@ class Setting:
     size: tuple[int, int]
     teachers: tuple[str, ...]
     tasks: tuple[str, ...]
-    precision: Precision
     device: str
     random_weights: bool
+
+    @property
+    def precision(self) -> Precision:
+        """That of the scale's recipes."""
+        return self.scale.precision
 
     @property
     def tuned(self) -> RunSpec:
@@ -39,7 +45,7 @@ class Setting:
         return sak(self._scale, 0, self.teachers)
 
     @property
-    def plain(self) -> RunSpec:
+    def baseline(self) -> RunSpec:
         """A multi-task baseline on the same backbone."""
         return multi_task(self._scale, 0)
 
@@ -59,9 +65,9 @@ class Setting:
         return output_size(self.tuned)
 
     @property
-    def half(self) -> torch.autocast:
+    def computing(self) -> torch.autocast:
         """The context in which our models compute."""
-        return precision(self.precision, self.device)
+        return computing_in(self.precision, self.device)
 
     def encoder(self, name: str) -> Encoder:
         """A backbone for the images."""
@@ -120,6 +126,3 @@ def _labels(task: Task, shape: tuple[int, int, int], draw: torch.Generator) -> t
 
 def _on(value: Any, device: str) -> Any:
     return [level.to(device) for level in value] if isinstance(value, list) else value.to(device)
-
-
-Act = Callable[[], Any]

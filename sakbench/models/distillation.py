@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.linalg import vecdot, vector_norm
 
+from sakbench.models.autocast import without_autocast
 from sakbench.models.interpolation import bilinear
 
 COSINE_WEIGHT, SMOOTH_L1_WEIGHT = 0.9, 0.1
@@ -35,9 +36,10 @@ def level_loss(student: Tensor, teacher: Tensor) -> Tensor:
     map is a constant: no gradient flows into it.
     """
     size = (max(student.shape[2], teacher.shape[2]), max(student.shape[3], teacher.shape[3]))
-    precision = torch.promote_types(student.dtype, torch.float32)  # not bf16, whatever autocast says
-    ours, theirs = bilinear(student, size).to(precision), bilinear(teacher.to(precision), size).to(precision)
-    return _LevelLoss.apply(_flat(ours), _flat(theirs))
+    precision = torch.promote_types(student.dtype, torch.float32)
+    with without_autocast(student.device):  # near a cosine of 1 bfloat16 has steps of 0.004
+        ours, theirs = (bilinear(maps.to(precision), size) for maps in (student, teacher))
+        return _LevelLoss.apply(_flat(ours), _flat(theirs))
 
 
 def _flat(maps: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """The task head of the paper (B.1): linears, interpolation to a quarter, concatenation, two convolutions."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sakbench.models.autocast import without_autocast
 from sakbench.models.batchnorm import BatchNorm
 from sakbench.models.interpolation import bilinear, lie_last, shifted_interpolation
 
@@ -40,7 +40,7 @@ class ConvHead(nn.Module):
         else:
             convolved = self._interpolate_then_convolve(levels, quarter)
         logits = self._classified(convolved)
-        with _without_autocast(logits):  # an eighth of a logit is too coarse for boundaries and depths
+        with without_autocast(logits.device):  # an eighth of a logit is too coarse for boundaries and depths
             return bilinear(logits.to(torch.promote_types(logits.dtype, torch.float32)), output_size)
 
     def _classified(self, convolved: Tensor) -> Tensor:
@@ -107,12 +107,6 @@ class Head(ConvHead):
         """Four maps (B, C_level, h, w) to logits (B, channels, H, W), `output_size` being (H, W)."""
         reduced = [linear(level.permute(0, 2, 3, 1)) for linear, level in zip(self.linears, maps, strict=True)]
         return self.decode(reduced, output_size)
-
-
-def _without_autocast(values: Tensor) -> AbstractContextManager[Any]:
-    """Where products keep the numbers that they are given."""
-    kind = values.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def _enlarges(levels: list[Tensor], size: tuple[int, int]) -> bool:

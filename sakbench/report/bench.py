@@ -8,22 +8,23 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
-from sakbench.bench.cases import ABOUT, BARE, CASES, OURS, PLAIN
-from sakbench.bench.data import batches
-from sakbench.bench.measure import Measured, measure, paired
+from sakbench.bench.cases import ABOUT, BARE, BATCHES, CASES, OURS, PLAIN
+from sakbench.bench.data import loading
+from sakbench.bench.measure import Measured, measure
 from sakbench.bench.setting import Setting
 from sakbench.errors import UserError, unknown
 from sakbench.experiments.tables import TRIO
 from sakbench.report.output import console, print_json
-from sakbench.runs.devices import cores
-from sakbench.runs.scales import Scale
+from sakbench.runs.devices import cores, keep_freed_memory
+from sakbench.runs.scales import Scale, with_choices
 from sakbench.runs.scales import get as get_scale
 from sakbench.training.recipe import Precision
 
-# Images of a step on one GPU in the paper, and what suits a pass without gradients.
 _GRID = 16  # pixels of a patch of the students
+# Images of a step on one GPU in the paper, and what suits a pass without gradients.
 _IMAGES = {"stage1": 16, "stage2": 2, "student": 2, "probe": 2, "inference": 8, "evaluation": 8, "data": 8}
 
 
@@ -55,10 +56,11 @@ def bench(wanted: Wanted) -> int:
         if name not in ABOUT:
             raise unknown("thing to measure", name, ABOUT)
     device = _device(wanted.device)
-    scale = _scale(wanted)
     precision: Precision = wanted.precision or ("bf16" if device == "cuda" else "fp32")
-    if scale.name == "mini":
-        torch.set_num_threads(1)  # as its runs do
+    scale = with_choices(_scale(wanted), precision=precision)
+    if scale.name == "mini" and device == "cpu":  # as its runs do
+        torch.set_num_threads(1)
+        keep_freed_memory()
     out = console(stderr=wanted.as_json)
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     out.print(f"[bold]speed[/bold]  ·  scale {scale.name} · {precision} · {where} · torch {torch.__version__}")
@@ -67,9 +69,7 @@ def bench(wanted: Wanted) -> int:
     )
     found = []
     for name in names:
-        lines = list(
-            _data(wanted, scale, out) if name == "data" else _case(name, wanted, scale, precision, device, out)
-        )
+        lines = list(_data(wanted, scale, out) if name == "data" else _case(name, wanted, scale, device, out))
         if not wanted.as_json:
             out.print(_table(name, lines))
         found += lines
@@ -104,7 +104,7 @@ def _scale(wanted: Wanted) -> Scale:
     return scale
 
 
-def _settings(name: str, wanted: Wanted, scale: Scale, precision: Precision, device: str) -> Iterator[Setting]:
+def _settings(name: str, wanted: Wanted, scale: Scale, device: str) -> Iterator[Setting]:
     images = wanted.images or ([_IMAGES[name]] if scale.name == "paper" else [_recipe_images(name, scale)])
     native = (scale.distill_size if name == "stage1" else scale.size) or (64, 64)
     for count, size, teachers, tasks in product(
@@ -113,27 +113,27 @@ def _settings(name: str, wanted: Wanted, scale: Scale, precision: Precision, dev
         wanted.teachers or [len(TRIO)],
         wanted.tasks or [len(scale.tasks)],
     ):
-        yield Setting(
-            scale, count, size, TRIO[:teachers], scale.tasks[:tasks], precision, device, wanted.random_weights
-        )
+        yield Setting(scale, count, size, TRIO[:teachers], scale.tasks[:tasks], device, wanted.random_weights)
 
 
 def _recipe_images(name: str, scale: Scale) -> int:
     return scale.distill.batch_size if name == "stage1" else scale.tune.batch_size
 
 
-def _case(
-    name: str, wanted: Wanted, scale: Scale, precision: Precision, device: str, out: Console
-) -> Iterator[dict[str, Any]]:
-    for setting in _settings(name, wanted, scale, precision, device):
+def _case(name: str, wanted: Wanted, scale: Scale, device: str, out: Console) -> Iterator[dict[str, Any]]:
+    for setting in _settings(name, wanted, scale, device):
         with out.status(f"{name}, {setting.images} images") as status:
+
+            def told(said: str, status: Status = status) -> None:
+                status.update(f"{name} · {said}")
+
             try:
-                measured = list(
-                    measure(CASES[name], setting, wanted.rounds, lambda said: status.update(f"{name} · {said}"))
-                )
-            except torch.OutOfMemoryError as error:
+                measured = list(measure(CASES[name], setting, wanted.rounds, told, BATCHES.get(name, 1)))
+            except RuntimeError as error:
+                if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                    raise
                 raise UserError(
-                    f"the GPU's memory is too small for {name} with {setting.images} images: name fewer with --images."
+                    f"the memory is too small for {name} with {setting.images} images: name fewer with --images."
                 ) from error
         for one in measured:
             yield _line(name, setting, one, measured)
@@ -145,6 +145,7 @@ def _line(name: str, setting: Setting, one: Measured, all_of_them: Sequence[Meas
     ratios = {
         key: _spread([ours / theirs for ours, theirs in zip(one.rates, by_name[subject].rates, strict=True)])
         for subject, key in against.items()
+        if subject in by_name
     }
     return {
         "what": name,
@@ -160,21 +161,17 @@ def _line(name: str, setting: Setting, one: Measured, all_of_them: Sequence[Meas
 
 def _data(wanted: Wanted, scale: Scale, out: Console) -> Iterator[dict[str, Any]]:
     workers = max(1, cores() - 1)
-    size = (wanted.sizes or [scale.size or (512, 512)])[0]
-    for images in wanted.images or [_IMAGES["data"]]:
-        subjects = {
-            f"{workers} worker{'s' * (workers > 1)}": batches(images, size, scale.tasks, workers),
-            "training process itself": batches(images, size, scale.tasks, 0),
-        }
-        with out.status("data") as status:
-            rates = paired(subjects, images, wanted.rounds, "cpu", lambda said: status.update(f"data · {said}"))
-        for subject, of_rounds in rates.items():
+    for images, size in product(wanted.images or [_IMAGES["data"]], wanted.sizes or [scale.size or (512, 512)]):
+        for count in (workers, 0):
+            subject = f"{count} worker{'s' * (count > 1)}" if count else "training process itself"
+            with out.status(f"data · {subject}"):
+                rates = loading(images, size, scale.tasks, count, wanted.rounds)
             yield {
                 "what": "data",
                 "images": images,
                 "size": "x".join(map(str, size)),
                 "subject": subject,
-                "images_per_second": _spread(of_rounds),
+                "images_per_second": _spread(rates),
             }
 
 

@@ -31,7 +31,7 @@ from sakbench.tasks.base import Task
 from sakbench.training import evaluation
 from sakbench.training.loop import Interrupted, fit
 from sakbench.training.objectives import DistillObjective, TaskObjective
-from sakbench.training.precision import precision
+from sakbench.training.precision import computing_in
 from sakbench.training.progress import Progress
 
 Report = Callable[[Progress], None]
@@ -51,6 +51,7 @@ def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> d
     """
     if not place.on_cpu:
         torch.cuda.reset_peak_memory_stats()
+        torch.compiler.reset()  # it keeps few models of a kind, and an earlier job's are gone
     else:
         # More threads would gain little at mini's sizes, and one gives the same sums whatever else the machine does.
         torch.set_num_threads(1)
@@ -113,7 +114,7 @@ def _distil(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Plac
     student = build(spec, partial(encoders.load, spec=spec, place=place))
     assert isinstance(student, SAK)
     seconds = train(DistillObjective(student))
-    with _precision(spec, place):
+    with _computing(spec, place):
         likeness = evaluation.similarity(student, given.test())
     mean = sum(likeness.values()) / len(likeness)
     protocol = f"cosine of flattened maps, mean over levels and images; {spec.test_split} {spec.test_images}"
@@ -148,7 +149,7 @@ def _evaluate(
     spec: RunSpec, student: Student, chosen: dict[str, Task], given: Material, place: Place, seconds: float
 ) -> "Learned":
     threads = 1 if spec.scale == "mini" else max(1, cores() // world())
-    with _precision(spec, place):
+    with _computing(spec, place):
         values = evaluation.task_metrics(student, given.test(), chosen, threads=threads)
     metrics = [
         {
@@ -164,7 +165,7 @@ def _evaluate(
     notes: dict[str, Any] = {"parameters": parameter_count(student)}
     if (spec.is_sak and spec.routers and spec.adapter_paths) or spec.fuse == "mor":
         assert not isinstance(student, PlainStudent)
-        with _precision(spec, place):
+        with _computing(spec, place):
             notes["gates"] = evaluation.mean_gates(student, given.views())
     return Learned(student, seconds, metrics, notes)
 
@@ -186,9 +187,9 @@ class Train(Protocol):
         """Train."""
 
 
-def _precision(spec: RunSpec, place: Place) -> torch.autocast:
+def _computing(spec: RunSpec, place: Place) -> torch.autocast:
     """A run is evaluated as it was trained."""
-    return precision(spec.recipe.precision, "cpu" if place.on_cpu else "cuda")
+    return computing_in(spec.recipe.precision, "cpu" if place.on_cpu else "cuda")
 
 
 def _data_set(spec: RunSpec, task: str) -> str:

@@ -8,7 +8,7 @@ from torch import nn
 
 from sakbench.backbones.encoder import Encoder
 from sakbench.training.compiling import Compiled, compiles
-from sakbench.training.precision import precision as numbers
+from sakbench.training.precision import computing_in
 from sakbench.training.recipe import Precision
 
 
@@ -20,13 +20,13 @@ class Committee:
 
     def __init__(self, teachers: Mapping[str, Encoder], device: torch.device, precision: Precision = "fp32") -> None:
         self.device = device
-        self.half = numbers(precision, device.type)
+        self.computing = computing_in(precision, device.type)
         self.teachers = {name: _ready(encoder, device, precision) for name, encoder in teachers.items()}
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with its tensors on the device, and the teachers' maps (b, d, h, w)."""
         moved = {name: self._moved(value) for name, value in batch.items()}
-        with torch.no_grad(), self.half:
+        with torch.no_grad(), self.computing:
             features = {f"features/{name}": teacher(moved["image"]) for name, teacher in self.teachers.items()}
         return {**moved, **features}
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sakbench.metrics import Metric
+from sakbench.models.autocast import without_autocast
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
 from sakbench.models.processes import total, world
@@ -76,8 +77,9 @@ def similarity(student: SAK, batches: Batches) -> dict[str, float]:
         for name, maps in student.student_maps(student.represent(batch["image"])).items():
             for mine, theirs in zip(maps, batch[f"features/{name}"], strict=True):
                 size = (max(mine.shape[2], theirs.shape[2]), max(mine.shape[3], theirs.shape[3]))
-                ours, known = bilinear(mine, size), bilinear(theirs, size)
-                cosines.setdefault(name, []).append(F.cosine_similarity(ours.flatten(1), known.flatten(1)))
+                with without_autocast(mine.device):
+                    ours, known = bilinear(mine.float(), size), bilinear(theirs.float(), size)
+                    cosines.setdefault(name, []).append(F.cosine_similarity(ours.flatten(1), known.flatten(1)))
     return {name: _mean(torch.cat(values)).item() for name, values in cosines.items()}
 
 

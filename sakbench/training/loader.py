@@ -10,6 +10,8 @@ from sakbench.errors import UserError
 from sakbench.models.processes import rank, world
 from sakbench.training.order import rows_of_step, seed_of_image
 
+AHEAD = 4  # batches that a worker reads ahead
+
 Item = dict[str, Any]
 
 
@@ -87,6 +89,6 @@ def _loader(images: Images, batches: Any, workers: int) -> DataLoader[Item]:
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=AHEAD if workers else None,
         generator=torch.Generator(),  # not the global one, from which a training draws its own numbers
     )

@@ -45,7 +45,8 @@ def fit(
     exponential moving average, say) and `parameter_groups()` (AdamW groups; an `lr_scale` there multiplies the
     recipe's rate). `batches(start)` yields the batches of steps `start`, `start + 1`, ...; each must be a function of
     its step alone. Every step draws its random numbers from a stream of its own, made from `seed` and the step, so
-    a run that goes on from `checkpoints` ends with the same weights as one that was never stopped.
+    a run that goes on from `checkpoints` ends with the same weights as one that was never stopped (to rounding, where
+    steps are compiled: the first step of a process is not).
 
     A step's batch may come in `parts`, whose gradients are accumulated, and be shared by the processes of a
     `torch.distributed` group; then `batches` yields this process's parts one after the other, and the objective, which

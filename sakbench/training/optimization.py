@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sakbench.models.processes import total, world
 from sakbench.training.compiling import Compiled, compiles
-from sakbench.training.precision import precision
+from sakbench.training.precision import computing_in
 from sakbench.training.recipe import Recipe
 
 
@@ -33,7 +33,7 @@ class Optimization:
         self.prepare = prepare
         self.accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")
         self.device = self.accelerator.device
-        self.precision = precision(recipe.precision, self.device.type)
+        self.computing = computing_in(recipe.precision, self.device.type)
         objective.to(self.device)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -42,10 +42,11 @@ class Optimization:
         self.call: Callable[..., dict[str, Tensor]] = objective
 
     def begin(self) -> None:
-        """Share the objective with the other processes, if there are any, and compile it where that can be done."""
+        """Share the objective with the other processes; alone, compile it where that can be done."""
         self.model, _ = self.accelerator.prepare(self.objective, self.optimizer)
         self.model.train()
-        self.call = Compiled(self.model) if compiles(self.device) else self.model
+        # Several processes talk in the middle of a step, in BatchNorm, which compilers do not differentiate.
+        self.call = Compiled(self.model) if compiles(self.device) and world() == 1 else self.model
 
     def step(self, step: int, parts: Sequence[Any]) -> dict[str, Tensor]:
         """Do `step` (0-based) of the recipe with a batch in parts; returns this process's share of its loss terms."""
@@ -69,7 +70,7 @@ class Optimization:
         for number, part in enumerate(parts, start=1):
             # Gradients travel between the processes once, with the last part.
             with nullcontext() if number == len(parts) else self.accelerator.no_sync(self.model):
-                with self.precision:
+                with self.computing:
                     losses = self.call(self.prepare(part), *whole)
                 # Gradients are averaged over the processes, but their losses add up.
                 self.accelerator.backward(torch.stack(list(losses.values())).sum() * world())

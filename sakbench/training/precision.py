@@ -5,9 +5,9 @@ import torch
 from sakbench.training.recipe import Precision
 
 
-def precision(name: Precision, device: str) -> torch.autocast:
+def computing_in(precision: Precision, device: str) -> torch.autocast:
     """The context in which models compute: bf16 has matrix products and convolutions in bfloat16, fp32 has none.
 
     Accelerate keeps one precision per process; this way every training has its own.
     """
-    return torch.autocast(device, torch.bfloat16, enabled=name == "bf16")
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Progress:
     """What a progress bar shows: `step` of `steps` done, the last step's loss terms, and the share of the time since
-    the last report (0 to 1) that was spent waiting for data."""
+    the last report (0 to 1) that the process waited for data, while a GPU may still have been at work."""
 
     step: int
     steps: int

@@ -44,7 +44,9 @@ def test_student_losses_and_gradients_are_those_of_the_plain_formulation(trainin
 
     experts = ours.represent(images)
     logits, maps = ours.predict(experts, (32, 48)), ours.student_maps(experts)
-    expected_logits, expected_maps = plain(images, (32, 48))
+    fused, aligned = plain.backbone(images, align=True)
+    expected_logits = plain.decode(fused, (32, 48))
+    expected_maps = {plain.names[teacher]: maps for teacher, maps in aligned.items()}
     torch.testing.assert_close(logits, expected_logits, rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(maps, expected_maps, rtol=1e-10, atol=1e-10)
     total(logits, maps, teacher_loss).backward()
@@ -77,3 +79,6 @@ def test_noise_of_the_plain_routers_has_the_same_spread():
     mine = mine.transpose(2, 3).unflatten(3, (4, 4))
     torch.testing.assert_close(mine.mean(0), theirs.mean(0), rtol=0, atol=0.06)
     torch.testing.assert_close(mine.std(0), theirs.std(0), rtol=0, atol=0.06)
+    for draws in (mine, theirs):  # each patch draws its own: two patches of a draw have nothing to do with each other
+        here, there = draws[:, 0, 1, 0, 0], draws[:, 0, 1, 2, 3]
+        assert torch.corrcoef(torch.stack([here, there]))[0, 1].abs() < 0.1

@@ -78,6 +78,23 @@ def test_cached_half_precision_teacher_maps_are_compared_in_the_students_precisi
     torch.testing.assert_close(loss, level_loss(student, teacher.float()))
 
 
+def test_autocast_does_not_touch_the_loss():
+    torch.manual_seed(0)
+    teacher = torch.randn(2, 8, 6, 6)
+    students = [
+        (0.9 * teacher + 0.1 * torch.randn_like(teacher)).requires_grad_(),
+        torch.randn(2, 8, 3, 3).requires_grad_(),
+    ]
+    for student in students:
+        exact = level_loss(student, teacher)
+        (expected,) = torch.autograd.grad(exact, student)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = level_loss(student, teacher)
+        (gradient,) = torch.autograd.grad(loss, student)
+        torch.testing.assert_close(loss, exact)
+        torch.testing.assert_close(gradient, expected)
+
+
 def test_missing_teachers_and_levels_are_noticed():
     maps = [torch.randn(1, 2, 3, 3) for _ in range(4)]
     with pytest.raises(KeyError, match="clip"):
