@@ -69,7 +69,15 @@ def test_every_row_is_measured_and_says_on_what(alone):
 @pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["our processes", "torchrun"])
 def test_two_processes_give_the_numbers_of_one(alone, data, tmp_path, launcher):
     together = table(tmp_path / "store.db", data, 1 if launcher else 2, *launcher)
-    pd.testing.assert_series_equal(numbers(together), numbers(alone), rtol=2e-3)
+    for name, tolerance in {
+        "boundary": {"atol": 0.5},
+        "": {"rtol": 2e-3},
+    }.items():  # odsF counts: of few pixels, one more
+        ours, theirs = (
+            of[(of.index.get_level_values("task") == "boundary") == bool(name)]
+            for of in (numbers(together), numbers(alone))
+        )
+        pd.testing.assert_series_equal(ours, theirs, **tolerance)
     notes = [record.notes for record in together.complete()[0]]
     assert [note["processes"] for note in notes] == [2] * len(notes)
     again = table(tmp_path / "store.db", data, 1 if launcher else 2, *launcher)  # finds nothing to do, in all processes

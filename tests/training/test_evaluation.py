@@ -16,10 +16,11 @@ BOXES = torch.tensor([[4, 7, 40, 50], [0, 0, 48, 64], [10, 20, 21, 33]])  # top,
 class Echo(torch.nn.Module):
     """A student whose logits are its images' channels."""
 
-    def represent(self, images):
-        return images
+    def __init__(self):
+        super().__init__()
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
 
-    def predict(self, images, output_size):
+    def forward(self, images, output_size):
         assert output_size == SIZE
         return {"semseg": images[:, :3], "boundary": images[:, 3:4]}
 
