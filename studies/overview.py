@@ -40,7 +40,7 @@ def table(summary: Summary) -> Figure:
     others = "".join(f"; the paper's {task} is {metric}" for task, metric in summary.other_metrics.items())
     note = (
         f"{metrics}{others}\n"
-        f"measured at scale {summary.scale} on {summary.dataset}, mean ± standard deviation over seeds"
+        f"measured at scale {summary.scale.name} on {summary.scale.dataset}, mean ± standard deviation over seeds"
         f" {', '.join(map(str, summary.seeds))}; bold: best within noise\n"
         "rendered scenes and small models: compare rows with each other, not with the paper's numbers"
     )
