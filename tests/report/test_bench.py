@@ -48,6 +48,7 @@ def test_every_case_runs_and_is_a_table(sakbench):
         (("inference", "--scale", "paper", "--size", "512by512", "--random-weights"), "512by512"),
         (("inference", "--scale", "paper", "--size", "100", "--random-weights", "--device", "cpu"), "multiple of 16"),
         (("inference", "--device", "tpu"), "cpu"),
+        (("inference", "--images", "100000000000", "--device", "cpu"), "name fewer with --images"),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(sakbench, arguments, sentence):
