@@ -14,7 +14,7 @@ def specs(name, seeds=(0,), scale=MINI):
 def test_table7_trains_each_stage_once_and_ancestors_first():
     order = plan(specs("table7"), **NOTHING)
     ids = [spec.id for spec in order]
-    assert len(ids) == len(set(ids)) == 5 + 1 + 5 + 5 + 1  # single-task, multi-task, stages 1 and 2, the note
+    assert len(ids) == len(set(ids)) == 5 + 1 + 5 + 5  # single-task, multi-task, stages 1 and 2
     for spec in order:
         if spec.start is not None:
             assert ids.index(spec.start.id) < ids.index(spec.id)
