@@ -23,20 +23,20 @@ OURS, PLAIN, BARE = "sakbench", "plain formulation", "bare ViT"
 
 
 def _our_inference(setting: Setting) -> Act:
-    student, images = setting.sak().eval(), setting.batch(known=True)["image"]
+    student, images = setting.sak().eval(), setting.pixels().to(setting.device)
     call = Compiled(student) if compiles(images.device) else student
     size = setting.output
     return _without_gradients(setting.computing, lambda: call(images, size))
 
 
 def _plain_inference(setting: Setting) -> Act:
-    student, images = PlainSAK(setting.sak()).eval().to(setting.device), setting.batch(known=True)["image"]
+    student, images = PlainSAK(setting.sak()).eval().to(setting.device), setting.pixels().to(setting.device)
     size = setting.output
     return _without_gradients(_plain_half(setting), lambda: student(images, size))
 
 
 def _bare_inference(setting: Setting) -> Act:
-    encoder, images = setting.encoder(setting.scale.vit).eval().to(setting.device), setting.batch(known=True)["image"]
+    encoder, images = setting.encoder(setting.scale.vit).eval().to(setting.device), setting.pixels().to(setting.device)
     call = Compiled(encoder) if compiles(images.device) else encoder
     return _without_gradients(setting.computing, lambda: call(images))
 
@@ -112,7 +112,7 @@ def _plain_probe(setting: Setting) -> Act:
 
 
 def _bare_step(setting: Setting) -> Act:
-    encoder, images = setting.encoder(setting.scale.vit).train().to(setting.device), setting.batch(known=True)["image"]
+    encoder, images = setting.encoder(setting.scale.vit).train().to(setting.device), setting.pixels().to(setting.device)
     objective = _Sum(encoder)
     return _stepped(setting, setting.tuned.recipe, objective, {"image": images})
 
@@ -154,7 +154,7 @@ def _plainly_stepped(
 
 
 def _our_evaluation(setting: Setting) -> Act:
-    student, batch, tasks = setting.sak().eval(), setting.batch(known=True), _counted_on_the_device(setting)
+    student, batch, tasks = setting.sak().eval(), setting.batch(), _counted_on_the_device(setting)
 
     def evaluate() -> dict[str, float]:
         with setting.computing:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sakbench.backbones.encoder import LEVELS, Encoder
 from sakbench.backbones.registry import TIMM_PREFIX
 from sakbench.models.processes import standard_normal
-from sakbench.models.reference import TASKS, TEACHERS, state_dict
+from sakbench.models.reference import TASKS, TEACHERS, state_dict, their_name
 from sakbench.models.sak import SAK
 
 
@@ -31,8 +31,8 @@ class PlainSAK(nn.Module):
 
     def __init__(self, student: SAK):
         super().__init__()
-        teachers = {_theirs(TEACHERS, name): (name, width) for name, width in student.teachers.items()}
-        tasks = {_theirs(TASKS, name): name for name in student.tasks}
+        teachers = {their_name(TEACHERS, name): (name, width) for name, width in student.teachers.items()}
+        tasks = {their_name(TASKS, name): name for name in student.tasks}
         self.backbone = _Backbone(student.stem, {name: width for name, (_, width) in teachers.items()}, list(tasks))
         self.heads = nn.ModuleDict(
             {theirs: PlainHead(student.stem.dim, student.tasks[ours]) for theirs, ours in tasks.items()}
@@ -189,7 +189,3 @@ def plain_teacher(encoder: Encoder) -> Encoder:
     plain = Encoder(vit, image_size=encoder.image_size, own_input=encoder.own_input, sam_padding=encoder.sam_padding)
     plain.load_state_dict(encoder.state_dict())
     return plain.eval().requires_grad_(False)
-
-
-def _theirs(names: Mapping[str, str], ours: str) -> str:
-    return next((theirs for theirs, own in names.items() if own == ours), ours)

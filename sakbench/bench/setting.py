@@ -91,13 +91,17 @@ class Setting:
             return {}
         return {name: self.encoder(self.scale.teachers[name]) for name in self.teachers}
 
+    def pixels(self) -> torch.Tensor:
+        """Random images (B, 3, H, W), on the CPU."""
+        return torch.randn(self.images, 3, *self.size, generator=torch.Generator().manual_seed(1))
+
     def batch(self, *, known: bool = False) -> dict[str, Any]:
         """Random images, and labels of all tasks at their output's size.
 
         With `known`, and at scale mini, the teachers' features are in it: `features/NAME`, four maps (B, d, h, w).
         """
         draw = torch.Generator().manual_seed(0)
-        batch: dict[str, Any] = {"image": torch.randn(self.images, 3, *self.size, generator=draw)}
+        batch: dict[str, Any] = {"image": self.pixels()}
         for name, task in self.chosen.items():
             batch[name] = _labels(task, (self.images, *self.output), draw)
         if known or self.scale.name == "mini":

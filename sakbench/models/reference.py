@@ -270,7 +270,7 @@ def _teachers(state: Mapping[str, Tensor], dim: int) -> dict[str, int]:
         if match := re.fullmatch(r"ts_aligners\.\d+_(.+)\.weight", key):
             widths[match[1]] = tensor.shape[0]
     ours = _in_their_order([TEACHERS.get(name, name) for name in names])
-    return {teacher: widths.get(_theirs(TEACHERS, teacher), dim) for teacher in ours}
+    return {teacher: widths.get(their_name(TEACHERS, teacher), dim) for teacher in ours}
 
 
 def _in_their_order(teachers: Sequence[str]) -> list[str]:
@@ -288,16 +288,16 @@ def _tasks(state: Mapping[str, Tensor]) -> dict[str, int]:
     return dict(sorted(found.items(), key=lambda item: NAMES.index(item[0]) if item[0] in NAMES else len(NAMES)))
 
 
-def _theirs(names: Mapping[str, str], ours: str) -> str:
-    """Their name of a teacher or task."""
+def their_name(names: Mapping[str, str], ours: str) -> str:
+    """The authors' name of a teacher or task of `names` (theirs to ours); any other keeps its own."""
     return next((theirs for theirs, own in names.items() if own == ours), ours)
 
 
 def _counterparts(model: SAK) -> dict[str, list[str]]:
     """For each of our parameters their names, one per slice of a stack, without the prefix `backbone.`."""
     assert model.paths is not None
-    teachers = [_theirs(TEACHERS, teacher) for teacher in model.teachers]
-    tasks = {task: _theirs(TASKS, task) for task in model.tasks}
+    teachers = [their_name(TEACHERS, teacher) for teacher in model.teachers]
+    tasks = {task: their_name(TASKS, task) for task in model.tasks}
     names = {f"stem.vit.{name}": [f"vit.{name}"] for name in model.stem.vit.state_dict()}
     for layer in range(model.stem.depth + 1):
         for ours, theirs in _ADAPTER.items():
@@ -312,7 +312,7 @@ def _counterparts(model: SAK) -> dict[str, list[str]]:
                 ]
             for place, (teacher, width) in enumerate(model.teachers.items()):
                 if width != model.stem.dim:
-                    key = f"ts_aligners.{block}_{_theirs(TEACHERS, teacher)}.{kind}"
+                    key = f"ts_aligners.{block}_{their_name(TEACHERS, teacher)}.{kind}"
                     names[f"aligners.{place}.levels.{index}.{kind}"] = [key]
     for task, theirs_task in tasks.items():
         for index in range(LEVELS):

@@ -61,7 +61,7 @@ def require_room(banks: Sequence[Bank]) -> None:
 
 
 def megabytes(count: int) -> str:
-    """Bytes in words."""
+    """A number of bytes as a person reads it: "1,042.0 MB"."""
     return f"{count / 1e6:,.1f} MB"
 
 

@@ -49,7 +49,7 @@ def choose(scale: str, gpus: int | None, jobs: int | None) -> list[str]:
 def keep_freed_memory() -> None:
     """Have glibc, where it is the allocator, keep the memory that is freed: the next step asks for as much again.
 
-    Given back to the system and fetched anew, it took 5 to 10% of a step of scale mini.
+    Given back to the system, it is fetched anew page by page, thousands of times in a step of scale mini.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

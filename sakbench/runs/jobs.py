@@ -32,6 +32,7 @@ class Bank:
     def id(self) -> str:
         """A readable identity."""
         choices = [str(self.size)] * (self.size is not None) + [self.norm] * (self.norm != "paper")
+        choices += [self.sam_padding] * (self.sam_padding != "crop")
         flipped = ["flipped"] * self.flipped
         return "/".join([self.dataset, self.split, str(self.count), self.backbone, *choices, *flipped])
 

@@ -194,12 +194,12 @@ def _computing(spec: RunSpec, place: Place) -> torch.autocast:
 
 def _data_set(spec: RunSpec, task: str) -> str:
     """On which images a task was measured, and how its truth was read."""
-    norm = f", norm {spec.norm}" * (spec.norm != "paper")
+    chosen = f", norm {spec.norm}" * (spec.norm != "paper") + ", in bf16" * (spec.recipe.precision == "bf16")
     if spec.scale == "mini":
-        return f"{spec.dataset} {spec.test_split} {spec.test_images} at 64x64{norm}"
+        return f"{spec.dataset} {spec.test_split} {spec.test_images} at 64x64{chosen}"
     truth = {"pascal-context": "edges of labels", "nyud-v2": f"truth {spec.nyud_truth}"}[spec.dataset]
     how = f", {truth}" * (task == "boundary")
-    return f"{spec.dataset} {spec.test_split} {spec.test_images}{how}{norm}"
+    return f"{spec.dataset} {spec.test_split} {spec.test_images}{how}{chosen}"
 
 
 def _layout(spec: RunSpec, given: Material) -> dict[str, Any]:
