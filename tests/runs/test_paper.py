@@ -143,6 +143,9 @@ def test_bf16_is_of_training_teachers_and_evaluation_alike(data, tmp_path, monke
     assert seen == {name: [True, False] for name in ("similarity", "task_metrics", "mean_gates")}
     rounded, full = ([m["value"] for done in found[run] for m in done["metrics"]] for run in (spec, exact))
     assert rounded != full
+    assert all(
+        ("in bf16" in m["protocol"]) == (run is spec) for run in (spec, exact) for m in found[run][-1]["metrics"]
+    )
     assert rounded == pytest.approx(full, rel=0.2)
 
 
