@@ -3,8 +3,8 @@
 import argparse
 import io
 import os
-import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from sakbench.report.running import Request
     from sakbench.runs.scales import Scale
 
-DEFAULT_STORE = Path("results/sakbench.db")
+DEFAULT_STORE = "results/sakbench.db"
+_MOST = 1000  # seeds or processes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `sakbench` command. Exits with 0, with 2 after a `UserError`, with 130 after Ctrl-C."""
+    warnings.formatwarning = _plain_warning
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a pipe may know no Δ
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = options.call(options)
         sys.stdout.flush()
     except UserError as error:
-        print(f"sakbench: {error}", file=sys.stderr)
+        print(f"sakbench: {_in_a_line(str(error))}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -40,11 +42,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(code)
 
 
+_usual_warning = warnings.formatwarning
+
+
+def _plain_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """sakbench's own warnings as sentences; those of libraries as they are."""
+    if filename.startswith(str(Path(__file__).parent)):
+        return f"sakbench: {_in_a_line(str(message))}\n"
+    return _usual_warning(message, category, filename, lineno, line)
+
+
+def _in_a_line(sentence: str) -> str:
+    """What a user typed may stand in it: control characters are spelled, and passwords in URLs hidden."""
+    from sakbench.store.location import hide_passwords
+
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in hide_passwords(sentence))
+
+
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints look like the program's other errors."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}. `{self.prog} --help` lists what there is.")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> object:
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            self.error(f"argument {action.option_strings[0]}: '--' is no value")  # argparse would give an empty list
+        return super()._get_values(action, arg_strings)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,14 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment", metavar="TABLE", help="table7 and the others that `sakbench ls` lists")
     _training_options(run)
     run.add_argument("--rows", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
-    run.add_argument(
-        "--weights",
-        type=_named_file,
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="take a backbone's weights from a local file (safetensors first); again for each backbone",
-    )
+    _weights_option(run)
     run.add_argument(
         "--protocol",
         default="",
@@ -77,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="the bias profile of any encoder, beside DINOv2's, CLIP's and SAM's")
     probe.add_argument("backbone", metavar="NAME", help="timm/NAME.TAG, or a name that `sakbench zoo` lists")
     _training_options(probe)
-    probe.add_argument("--weights", type=Path, metavar="FILE", help="its weights, if they are in a local file")
+    probe.add_argument("--weights", type=_path, metavar="FILE", help="its weights, if they are in a local file")
     probe.set_defaults(call=_probe)
 
     zoo = commands.add_parser("zoo", help="list the backbones: what they are, how they were trained, where they are")
@@ -87,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     data_sets = commands.add_parser("data", help="check the real data sets, and tell where to get them")
     data = data_sets.add_subparsers(metavar="COMMAND", required=True)
     check = data.add_parser("check", help="verify layout, numbers, sizes and files of the data sets in a folder")
-    check.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds them, or one of them")
+    check.add_argument("folder", type=_path, metavar="DIR", help="the folder that holds them, or one of them")
     _json_option(check)
     check.set_defaults(call=_data_check)
 
@@ -125,11 +144,11 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="write each task's picture of some images")
     predict.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a run's folder, or a file that the authors released"
+        "checkpoint", type=_path, metavar="CHECKPOINT", help="a run's folder, or a file that the authors released"
     )
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="images, or folders of them")
+    predict.add_argument("images", type=_path, nargs="+", metavar="IMAGE", help="images, or folders of them")
     predict.add_argument(
-        "--output", type=Path, default=Path("predictions"), metavar="DIR", help="where to (default: predictions)"
+        "--output", type=_path, default=Path("predictions"), metavar="DIR", help="where to (default: predictions)"
     )
     predict.add_argument(
         "--size", default="", metavar="HxW", help="the network's input (default: the model's own), e.g. 448x576"
@@ -155,16 +174,29 @@ def _parser() -> argparse.ArgumentParser:
 
     _score_commands(commands.add_parser("score", help="score predictions that any other code saved, as PNG files"))
 
-    export = commands.add_parser("export", help="write the store's content for other programs")
-    export.add_argument(
-        "what",
-        choices=("leaderboard", "results"),
-        help="leaderboard: measured and published rows; results: everything, as JSON lines",
+    repeat = commands.add_parser("repeat", help="do a stored run once more, from nothing, and compare its numbers")
+    repeat.add_argument("run", metavar="RUN", help="the first digits of its id, as `sakbench ls` lists it")
+    repeat.add_argument(
+        "--output",
+        type=_path,
+        metavar="DIR",
+        help="folder of what is trained for it (default: results/repeated/RUN); what is there is not trained again",
     )
+    _weights_option(repeat)
+    _data_option(repeat)
+    _execution_options(repeat)
+    _store_option(repeat)
+    _json_option(repeat)
+    repeat.set_defaults(call=_repeat)
+
+    _store_commands(commands.add_parser("store", help="move results between stores, and check that they are whole"))
+
+    export = commands.add_parser("export", help="write the store's content for other programs")
+    export.add_argument("what", choices=("leaderboard",), help="leaderboard: measured and published rows")
     form = export.add_mutually_exclusive_group()
-    form.add_argument("--csv", action="store_true", help="comma-separated values (the leaderboard's default)")
+    form.add_argument("--csv", action="store_true", help="comma-separated values (the default)")
     _json_option(form)
-    export.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    export.add_argument("--output", type=_path, metavar="FILE", help="write there instead of printing")
     _store_option(export)
     export.set_defaults(call=_export)
 
@@ -176,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument("names", nargs="*", metavar="BACKBONE", help="which (default: all), e.g. mini_vit_b.clip")
     pretrain.add_argument(
         "--output",
-        type=Path,
+        type=_path,
         default=Path("weights"),
         metavar="DIR",
         help="where the weights and cards go (default: weights)",
@@ -214,8 +246,8 @@ def _score_commands(parser: argparse.ArgumentParser) -> None:
         help="what a truth's file holds: boundaries (default), or labels, whose edges are the boundaries "
         "(what SEISM does, for PASCAL-Context with label maps, for NYUD-v2 with boundary maps)",
     )
-    boundary.add_argument("--jobs", type=_positive, metavar="N", help="images at the same time (default: one per core)")
-    boundary.add_argument("--plot", type=Path, metavar="FILE", help="write the precision-recall curve there")
+    boundary.add_argument("--jobs", type=_few, metavar="N", help="images at the same time (default: one per core)")
+    boundary.add_argument("--plot", type=_path, metavar="FILE", help="write the precision-recall curve there")
     boundary.set_defaults(call=_score_boundary)
     abouts = {
         "semseg": "mIoU of label maps",
@@ -243,9 +275,9 @@ def _score_commands(parser: argparse.ArgumentParser) -> None:
             )
         one.set_defaults(call=_score_dense, task=task)
     for one in tasks.choices.values():
-        one.add_argument("--predictions", type=Path, required=True, metavar="DIR", help="one file per image")
+        one.add_argument("--predictions", type=_path, required=True, metavar="DIR", help="one file per image")
         several = ", or a folder per image with a file per annotator" if one is boundary else ""
-        one.add_argument("--truth", type=Path, required=True, metavar="DIR", help=f"files of the same names{several}")
+        one.add_argument("--truth", type=_path, required=True, metavar="DIR", help=f"files of the same names{several}")
         _json_option(one)
 
 
@@ -255,8 +287,8 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         default="mini",
         help="mini (default): rendered scenes and small models, no download; paper: the paper's own, on GPUs",
     )
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="scale paper: the folder of the real data sets")
+    parser.add_argument("--seeds", type=_few, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
+    _data_option(parser)
     parser.add_argument(
         "--dataset", default="", metavar="NAME", help="scale paper: pascal-context (default) or nyud-v2"
     )
@@ -292,6 +324,19 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="NYUD-v2's true boundaries: seism (default): lines doubled, as in published scores; clean: as they are",
     )
+    _execution_options(parser)
+    parser.add_argument(
+        "--runs",
+        type=_path,
+        metavar="DIR",
+        help="folder of weights and checkpoints (default: runs, beside the store); machines share it to share a table",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it takes")
+    _store_option(parser)
+    _json_option(parser)
+
+
+def _execution_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", type=_whole, metavar="N", help="scale paper: how many (default: all); 0 trains on the CPU"
     )
@@ -302,17 +347,60 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="at most so many at once; the rest of a batch is accumulated (default: 16 in stage 1, 4 in stage 2)",
     )
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="runs at the same time (default: one per core)")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it takes")
-    _store_option(parser)
-    _json_option(parser)
+    parser.add_argument("--jobs", type=_few, metavar="N", help="runs at the same time (default: one per core)")
+    parser.add_argument(
+        "--executor",
+        default="local",
+        metavar="NAME",
+        help="local (default): processes of this machine; ray: a Ray cluster (pip install 'sakbench[ray]')",
+    )
+    parser.add_argument("--address", default="", help="of a Ray cluster that runs already (default: a local one)")
+
+
+def _weights_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        type=_named_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="take a backbone's weights from a local file (safetensors first); again for each backbone",
+    )
+
+
+def _data_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=_path, metavar="DIR", help="scale paper: the folder of the real data sets")
+
+
+def _store_commands(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    export = what.add_parser("export", help="write every complete run and row as JSON lines")
+    export.add_argument("output", type=_path, metavar="FILE", help="results.jsonl, which --store reads, too")
+    export.set_defaults(call=_store_export)
+    merge = what.add_parser("import", help="take in the results of exports or of other stores")
+    merge.add_argument("files", nargs="+", metavar="FILE", help="exports (.jsonl) or stores; what is here stays")
+    _json_option(merge)
+    merge.set_defaults(call=_store_import)
+    check = what.add_parser("check", help="find weights and checkpoints that are missing or altered")
+    check.add_argument(
+        "--runs", type=_path, metavar="DIR", help="folder of weights and checkpoints (default: runs, beside the store)"
+    )
+    check.add_argument(
+        "--repair", action="store_true", help="remove what is damaged, so that it is made again when it is needed"
+    )
+    _json_option(check)
+    check.set_defaults(call=_store_check)
+    upgrade = what.add_parser("upgrade", help="bring a store that an older sakbench wrote up to date")
+    upgrade.set_defaults(call=_store_upgrade)
+    for one in what.choices.values():
+        _store_option(one)
 
 
 def _named_file(text: str) -> tuple[str, Path]:
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE, a backbone and the file of its weights")
-    return name, Path(file)
+    return name, _path(file)
 
 
 def _numbers(text: str) -> list[int]:
@@ -328,24 +416,44 @@ def _sizes(text: str) -> list[tuple[int, int]]:
 
 
 def _whole(text: str) -> int:
-    if not text.isdecimal():
+    if not _is_number(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not (_is_number(text) and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
+
+
+def _few(text: str) -> int:
+    if not (_is_number(text) and 1 <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_MOST}")
+    return int(text)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 16
+
+
+def _path(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError("a URL is no file or folder here")
+    try:
+        Path(text).exists()
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} can be no file or folder ({error})") from error
+    return Path(text)
 
 
 def _store_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
-        type=Path,
         default=DEFAULT_STORE,
-        metavar="FILE",
-        help=f"results database (default {DEFAULT_STORE}); a .jsonl export can be read",
+        metavar="PLACE",
+        help=f"results database: a file (default {DEFAULT_STORE}), a .jsonl export to be read, or "
+        "postgresql+psycopg://USER@HOST/DATABASE",
     )
 
 
@@ -380,19 +488,56 @@ def _scale(options: argparse.Namespace, weights: dict[str, Path]) -> "Scale":
 
 def _request(options: argparse.Namespace) -> "Request":
     from sakbench.report.running import Request
+    from sakbench.store.location import without_passwords
 
     return Request(
         store=options.store,
-        again=shlex.join(["sakbench", *options.arguments]),
-        seeds=options.seeds,
+        again=without_passwords(["sakbench", *options.arguments]),
+        runs=getattr(options, "runs", None),
+        executor=options.executor,
+        address=options.address,
+        seeds=getattr(options, "seeds", 1),
         rows=getattr(options, "rows", ""),
         data=options.data,
         gpus=options.gpus,
         jobs=options.jobs,
         images=options.images_per_gpu,
-        dry_run=options.dry_run,
+        dry_run=getattr(options, "dry_run", False),
         as_json=options.json,
     )
+
+
+def _repeat(options: argparse.Namespace) -> int:
+    from sakbench.report.repeating import repeat
+
+    return repeat(options.run, _request(options), weights=dict(options.weights), output=options.output)
+
+
+def _store_export(options: argparse.Namespace) -> int:
+    from sakbench.report.storing import export_store
+
+    export_store(options.store, options.output)
+    return 0
+
+
+def _store_import(options: argparse.Namespace) -> int:
+    from sakbench.report.storing import import_into
+
+    import_into(options.store, options.files, as_json=options.json)
+    return 0
+
+
+def _store_check(options: argparse.Namespace) -> int:
+    from sakbench.report.storing import check
+
+    return check(options.store, options.runs, repair=options.repair, as_json=options.json)
+
+
+def _store_upgrade(options: argparse.Namespace) -> int:
+    from sakbench.report.storing import upgrade
+
+    upgrade(options.store)
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -456,15 +601,15 @@ def _ls(options: argparse.Namespace) -> int:
     from sakbench.report.commands import ls
 
     # Before the first run there is no default store, which is no mistake; a file that the user names must be there.
-    nothing_yet = options.store == DEFAULT_STORE and not options.store.exists()
+    nothing_yet = options.store == DEFAULT_STORE and not Path(options.store).exists()
     ls(None if nothing_yet else options.store, as_json=options.json)
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
-    from sakbench.report.commands import export
+    from sakbench.report.commands import export_leaderboard
 
-    export(options.what, options.store, options.output, as_json=options.json)
+    export_leaderboard(options.store, options.output, as_json=options.json)
     return 0
 
 

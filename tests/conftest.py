@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sakbench.runs.scales import MINI, Scale
+from tests import postgresql as servers
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,3 +45,22 @@ def sakbench(tmp_path):
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A PostgreSQL server, for the whole session."""
+    programs = servers.programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed: `apt-get install postgresql` brings it")
+    server = servers.Server(programs)
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path) -> str:
+    """Where a new store can be made: a file, and a database of a server."""
+    if request.param == "sqlite":
+        return str(tmp_path / "new" / "sakbench.db")
+    return request.getfixturevalue("postgresql").database()

@@ -96,7 +96,12 @@ def test_a_misspelt_table_gets_a_suggestion(sakbench, tmp_path):
         (["show", "abcdef012345", "--store", "STORED"], ["no run", "sakbench ls"]),
         (["export", "leaderbord", "--store", "STORED"], ["leaderbord"]),
         (["export", "leaderboard", "--store", "STORED", "--output", "no/such/folder.csv"], ["no/such/folder.csv"]),
-        (["export", "results", "--store", "STORED"], ["--output"]),
+        (["store", "export", "no/a.jsonl"], ["there is no store"]),
+        (["store", "check", "--store", "mysql://me:secret@host/x"], ["mysql", "postgresql+psycopg://"]),
+        (["repeat", "abcdef", "--store", "STORED"], ["no run"]),
+        (["run", "table7", "--executor", "rya"], ["did you mean ray?"]),
+        (["run", "table7", "--executor", "ray", "--store", "postgresql://me:pw@host/sak"], ["PGPASSWORD"]),
+        (["run", "table7", "--address", "auto"], ["--executor ray"]),
         (["pretrain", "mini_vit_b.clap"], ["did you mean mini_vit_b.clip?"]),
         ([], ["COMMAND"]),
     ],
@@ -155,9 +160,9 @@ def test_a_store_that_is_none(sakbench, tmp_path):
     assert complains(sakbench("show", "table7", "--store", "notes.db"), "notes.db")
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE cakes (name)").connection.commit()
     assert complains(sakbench("run", "table7", "--store", "other.db"), "other.db", "not a sakbench store")
-    schema = "CREATE TABLE meta (key, value); CREATE TABLE runs (id); INSERT INTO meta VALUES ('schema', '1')"
-    sqlite3.connect(tmp_path / "few.db").executescript(schema).connection.commit()
-    assert complains(sakbench("show", "table7", "--store", "few.db"), "few.db", "lacks")
+    open_store(tmp_path / "few.db", write=True)
+    sqlite3.connect(tmp_path / "few.db").executescript("ALTER TABLE runs DROP COLUMN notes").connection.commit()
+    assert complains(sakbench("show", "table7", "--store", "few.db"), "few.db", "lacks notes")
     (tmp_path / "half.jsonl").write_text('{"type": "schema", "version": 1}\n{"type": "ru')
     assert complains(sakbench("show", "table7", "--store", "half.jsonl"), "line 2", "half.jsonl")
 
@@ -177,7 +182,8 @@ def test_an_export_with_impossible_content(sakbench, stored, tmp_path):
 
 def test_a_folder_for_weights_that_cannot_be_made(sakbench, tmp_path):
     (tmp_path / "runs").write_text("")
-    assert complains(sakbench("run", "table7", "--store", "s.db"), "runs", "--store")
+    assert complains(sakbench("run", "table7", "--store", "s.db"), "runs", "--runs")
+    assert not (tmp_path / "s.db").exists()
 
 
 def test_weights_that_cannot_be_written_are_refused_before_anything_is_trained(sakbench, tmp_path):
@@ -244,7 +250,7 @@ def test_the_leaderboard_never_mixes_measured_and_published(sakbench, stored):
 
 
 def test_exported_results_give_the_same_table(sakbench, stored, tmp_path):
-    assert sakbench("export", "results", "--store", stored, "--output", "copy.jsonl").returncode == 0
+    assert sakbench("store", "export", "copy.jsonl", "--store", stored).returncode == 0
     shown = [sakbench("show", "table7", "--json", "--store", store).stdout for store in (stored, "copy.jsonl")]
     assert shown[0] == shown[1]
 

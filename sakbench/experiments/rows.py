@@ -186,6 +186,11 @@ def _tasks_run(
     )
 
 
+def inputs_today(spec: RunSpec, scale: Scale) -> tuple[str, ...]:
+    """What a run's numbers would rest on if it were done now; a stored one may rest on other versions."""
+    return (*_inputs(scale, spec.dataset, *spec.backbones), *_metrics(spec.tasks))
+
+
 def _metrics(tasks: Sequence[str]) -> tuple[str, ...]:
     """What is measured is part of a run's identity: with another metric it is measured anew."""
     return tuple(f"{task} {task_info(task).metric}" for task in tasks)

@@ -3,25 +3,28 @@
 What imports pandas is imported where it is called: a mistake in a command's words is answered without it.
 """
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.report.listings import print_checks, print_record, print_runs, print_tables
 from sakbench.report.output import console, print_json
 from sakbench.runs.scales import get as get_scale
-from sakbench.store import export_jsonl, open_store
+from sakbench.store import RunRecord, open_store
 
 
-def show(what: str, location: Path, *, scale: str = "", dataset: str = "", as_json: bool) -> None:
+def show(what: str, location: str | Path, *, scale: str = "", dataset: str = "", as_json: bool) -> None:
     """Print a stored table, or one run's record. The store's first scale is taken where none is named."""
     if _looks_like_run(what):
-        record = open_store(location, write=False).lookup(what)
+        store = open_store(location, write=False)
+        record = store.lookup(what)
+        history = store.history(record.id)
+        again = repeating(record, str(store.location))
         if as_json:
-            print_json(asdict(record))
+            print_json({**asdict(record), "history": [asdict(event) for event in history], "repeat": again})
         else:
-            print_record(console(), record)
+            print_record(console(), record, history, again)
         return
     experiment = tables.get(what)
     known = get_scale(scale or "mini", dataset) if scale or dataset else None
@@ -31,7 +34,7 @@ def show(what: str, location: Path, *, scale: str = "", dataset: str = "", as_js
     show_table(console(), experiment, store, known, as_json=as_json)
 
 
-def ls(location: Path | None, *, as_json: bool) -> None:
+def ls(location: str | Path | None, *, as_json: bool) -> None:
     """Print the tables that can be run and the runs in the store, if there is one."""
     store = open_store(location, write=False) if location else None
     frame = store.frame() if store else None
@@ -57,17 +60,12 @@ def ls(location: Path | None, *, as_json: bool) -> None:
         print_runs(console(), runs)
 
 
-def export(what: str, location: Path, output: Path | None, *, as_json: bool) -> None:
-    """Write the leaderboard, or everything in the store as JSON lines, to a file or to standard output."""
-    if what == "results":
-        if output is None:
-            raise UserError("`sakbench export results` writes a file: name it with --output results.jsonl.")
-        export_jsonl(open_store(location, write=False), output)
-        return
+def export_leaderboard(location: str | Path, output: Path | None, *, as_json: bool) -> None:
+    """Write the leaderboard to a file or to standard output."""
     store = open_store(location, write=False)
-    from sakbench.report.frames import export_leaderboard
+    from sakbench.report import frames
 
-    export_leaderboard(store, output, as_json=as_json)
+    frames.export_leaderboard(store, output, as_json=as_json)
 
 
 def verify(*, as_json: bool) -> None:
@@ -80,6 +78,12 @@ def verify(*, as_json: bool) -> None:
         print_json(checks)
     else:
         print_checks(console(), checks)
+
+
+def repeating(record: RunRecord, store: str) -> str:
+    """The command that does a run once more and compares."""
+    words = ["sakbench", "repeat", record.id, "--store", store]
+    return shlex.join([*words, "--data", "DIR"] if record.scale == "paper" else words)
 
 
 def _looks_like_run(what: str) -> bool:

@@ -1,12 +1,14 @@
 """Lists as a person reads them: what there is to run, what is in the store, one run, cards, checks."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from sakbench.store.records import RunRecord
+from sakbench.store.records import Event, RunRecord
 
 
 def print_tables(console: Console, experiments: list[dict[str, Any]]) -> None:
@@ -35,31 +37,45 @@ def print_runs(console: Console, runs: list[dict[str, Any]]) -> None:
     for run in runs:
         minutes = f"{run['duration_s'] / 60:.1f}"
         started = (run["started"] or "")[:16].replace("T", " ")
-        table.add_row(run["id"], run["label"], run["scale"], str(run["seed"]), run["status"], started, minutes)
+        cells = (run["id"], run["label"], run["scale"], str(run["seed"]), run["status"], started, minutes)
+        table.add_row(*map(escape, cells))
     console.print(table)
 
 
-def print_record(console: Console, record: RunRecord) -> None:
-    """Print everything about one run: its numbers, how it was trained, where, and from what."""
-    console.print(f"[bold]{record.label}[/bold]  ·  {record.id} · {record.status}", highlight=False)
+def print_record(console: Console, record: RunRecord, history: Sequence[Event], repeat: str) -> None:
+    """Print everything about one run: its numbers, how it was trained, where, from what, and what happened to it.
+
+    `repeat` is the command that does it once more.
+    """
+    console.print(f"[bold]{escape(record.label)}[/bold]  ·  {record.id} · {record.status}", highlight=False)
     numbers = Table(box=None)
     for heading in ("quantity", "metric", "value", "protocol"):
         numbers.add_column(heading, justify="right" if heading == "value" else "left")
     for m in record.metrics:
-        numbers.add_row(m.task, f"{m.metric} {m.unit}".strip(), f"{m.value:.4f}", m.protocol)
+        numbers.add_row(*map(escape, (m.task, f"{m.metric} {m.unit}".strip(), f"{m.value:.4f}", m.protocol)))
     console.print(numbers)
     facts = Table(box=None, show_header=False)
+
+    def add(name: str, fact: str) -> None:
+        facts.add_row(escape(name), escape(fact))
+
     for name in ("scale", "dataset", "seed", "started", "finished"):
-        facts.add_row(name, str(getattr(record, name)))
-    facts.add_row("duration", f"{record.duration_s:.0f} s")
-    facts.add_row("peak memory", f"{record.peak_memory_mb:.0f} MB" if record.peak_memory_mb else "not known")
-    facts.add_row("git commit", str(record.git_commit))
-    facts.add_row("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
-    facts.add_row("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
-    facts.add_row("weights", f"{record.checkpoint}, beside the store" if record.checkpoint else "none")
+        add(name, str(getattr(record, name)))
+    add("duration", f"{record.duration_s:.0f} s")
+    add("peak memory", f"{record.peak_memory_mb:.0f} MB" if record.peak_memory_mb else "not known")
+    add("git commit", str(record.git_commit))
+    add("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
+    add("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
+    add("weights", f"{record.checkpoint}, in the folder of runs" if record.checkpoint else "none")
+    for artifact in record.artifacts:
+        add("file", f"{artifact.path}  {artifact.bytes:,} bytes  sha256 {artifact.sha256}")
     for name, note in record.notes.items():
-        facts.add_row(name, str(note) if name != "gates" else "with --json (levels, tasks, experts)")
-    facts.add_row("spec", json.dumps(record.spec, ensure_ascii=False))
+        add(name, str(note) if name != "gates" else "with --json (levels, tasks, experts)")
+    add("spec", json.dumps(record.spec, ensure_ascii=False))
+    for event in history:
+        detail = ", ".join(f"{name} {value}" for name, value in event.detail.items())
+        add(event.kind, f"{event.at}  {event.by}" + (f"  {detail}" if detail else ""))
+    add("repeat", repeat)
     console.print(facts, highlight=False)
 
 

@@ -1,10 +1,13 @@
 """`sakbench pretrain`: mini's backbones trained anew, and what their cards say."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from sakbench import backbones
-from sakbench.errors import unknown
-from sakbench.experiments.run import only_writer
+from sakbench.errors import UserError, unknown
 from sakbench.report.listings import print_cards
 from sakbench.report.output import console
 from sakbench.report.progress import PretrainingLines, Rendering
@@ -17,7 +20,7 @@ def pretrain(names: list[str], output: Path) -> None:
         if name not in shipped:
             raise unknown("backbone to pretrain", name, shipped)
     out = console()
-    with only_writer(output / "training"):
+    with _only_writer(output / "training"):
         from sakbench.training.pretrain import run as pretraining  # here, because it imports torch
 
         cards = pretraining.pretrain(
@@ -28,3 +31,23 @@ def pretrain(names: list[str], output: Path) -> None:
             rendering=lambda done, count: Rendering(out)("pretrain", done, count),
         )
     print_cards(out, cards)
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[None]:
+    """Keep a second command from pretraining in the same folder."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another sakbench is training in {folder}: wait for it, or choose another folder.") from None
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} cannot be written to ({error.strerror}), and weights and checkpoints need a place:"
+            " name another --output."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -30,6 +30,7 @@ class Display(AbstractContextManager["Display"]):
         self.began: dict[str, float] = {}
         self.spent: dict[str, float] = {}  # of each job's cost
         self.finished_jobs = 0
+        self.others = set[str]()  # jobs that other commands are at
         self.bars: dict[str, TaskID] = {}
         self.progress = Bars(
             TextColumn("{task.description}"),
@@ -61,6 +62,7 @@ class Display(AbstractContextManager["Display"]):
 
     def started(self, job: Job) -> None:
         """Show a bar for the job."""
+        self.others.discard(job.id)
         self.began[job.id] = time.monotonic()
         self.bars[job.id] = self.progress.add_task(job.label, total=None, count="", losses="")
 
@@ -80,9 +82,26 @@ class Display(AbstractContextManager["Display"]):
         self.progress.remove_task(self.bars.pop(job.id))
         self._advance(job, 1.0)
         numbers = "  ".join(f"{m['task']} {m['value']:.2f}" for m in result.get("metrics", []))
-        spent = time.monotonic() - self.began[job.id]
-        clock = f"{int(spent) // 60}:{int(spent) % 60:02d}"
-        self.console.print(f"{job.label:<{self.width}}  {clock:>6}  {numbers}", highlight=False)
+        self._line(job, numbers)
+
+    def elsewhere(self, job: Job, holder: str) -> None:
+        """Say who is at the job; its bar, if it was begun here, goes."""
+        if job.id in self.bars:
+            self.progress.remove_task(self.bars.pop(job.id))
+        self.others.add(job.id)
+        self._advance(job, 0.0)
+        self._line(job, f"{holder} is at it")
+
+    def done_elsewhere(self, job: Job) -> None:
+        """Say that the job is done."""
+        self.finished_jobs += 1
+        self.others.discard(job.id)
+        self._advance(job, 1.0)
+        self._line(job, "another command has done it")
+
+    def died(self, job: Job, reason: str) -> None:
+        """Say that the job goes on; its bar stays."""
+        self._line(job, f"its process died ({reason}); it goes on from its checkpoint")
 
     def stopping(self) -> None:
         """Say that the jobs are about to stop."""
@@ -91,7 +110,14 @@ class Display(AbstractContextManager["Display"]):
     def _advance(self, job: Job, share: float) -> None:
         self.spent[job.id] = share * job.cost
         done = f"{self.finished_jobs}/{self.jobs}"
-        self.progress.update(self.whole, completed=sum(self.spent.values()), count=done)
+        others = f"{len(self.others)} with other commands" if self.others else ""
+        self.progress.update(self.whole, completed=sum(self.spent.values()), count=done, losses=others)
+
+    def _line(self, job: Job, text: str) -> None:
+        """What there is to say of a job, after the time since it was begun here, if it was."""
+        spent = int(time.monotonic() - self.began[job.id]) if job.id in self.began else None
+        clock = "" if spent is None else f"{spent // 60}:{spent % 60:02d}"
+        self.console.print(f"{job.label:<{self.width}}  {clock:>6}  {text}", highlight=False)
 
 
 class PretrainingLines:

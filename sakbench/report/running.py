@@ -1,9 +1,14 @@
 """`sakbench run`: from what the user asked for to a finished table."""
 
+import errno
 import os
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,33 +23,39 @@ from sakbench.experiments.preparation import (
     unlike_the_papers,
 )
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import Interruption, missing, only_writer, planned, select
+from sakbench.experiments.run import Interruption, missing, planned, select
 from sakbench.experiments.run import run as run_experiment
 from sakbench.report.output import console
 from sakbench.report.progress import Display, Rendering
 from sakbench.runs import banks, devices
-from sakbench.runs.executor import Executor, LocalExecutor
-from sakbench.runs.jobs import Bank, Job
+from sakbench.runs.crew import assemble
+from sakbench.runs.jobs import Bank
 from sakbench.runs.place import Place
 from sakbench.runs.scales import Scale, with_choices
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
-from sakbench.store import open_store
+from sakbench.store import Location, is_there, open_store
+from sakbench.store.location import locate
 from sakbench.training import kept
 
-_MOST_READERS = 16  # each holds a few batches
+if TYPE_CHECKING:
+    from sakbench.store.database import Store
 
 
 @dataclass(frozen=True)
 class Request:
     """How an experiment is to be run: on which data and devices, into which store.
 
-    `again` is the command that goes on after an interruption. `gpus`, `jobs` and `images` (at once on each device) are
-    chosen for the machine and the scale where they are None or 0.
+    `again` is the command that goes on after an interruption, without a password. `runs` is the folder of weights and
+    checkpoints, beside the store if None. `gpus`, `jobs` and `images` (at once on each device) are chosen for the
+    machine and the scale where they are None or 0. `executor` is local or ray, `address` that of a Ray cluster.
     """
 
-    store: Path
+    store: str | Path
     again: str
+    runs: Path | None = None
+    executor: str = "local"
+    address: str = ""
     seeds: int = 1
     rows: str = ""
     data: Path | None = None
@@ -53,6 +64,16 @@ class Request:
     images: int = 0
     dry_run: bool = False
     as_json: bool = False
+
+    @property
+    def location(self) -> Location:
+        """Where the store is. Raises `UserError` for what can be none."""
+        return locate(self.store)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the runs' weights and checkpoints."""
+        return self.runs or self.location.runs
 
 
 def scale_of(
@@ -90,78 +111,101 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
 
         print_plan(experiment, scale, wanted, request)
         return 0
+    try:
+        store = carry_out(experiment, scale, request, wanted)
+    except Interruption:
+        return say_stopped(request)
+    if store is None:
+        return 0
+    from sakbench.report.frames import show_table  # here, because it imports pandas
+
+    out = output_of(request)
+    show_table(out, experiment, store, scale, as_json=request.as_json)
+    if not request.as_json:
+        reads = f"`sakbench show {experiment.name}` reads it"
+        out.print(f"stored in {escape(str(request.location))} · again with --seeds 3 · {reads}", style="dim")
+    return 0
+
+
+def carry_out(experiment: Experiment, scale: Scale, request: Request, wanted: list[RunSpec]) -> "Store | None":
+    """Do what the store lacks of an experiment's runs, telling what happens; returns the store.
+
+    None in a process that a launcher has started and that is not the first. Raises `UserError`, as early as can be, for
+    data, weights, devices or places that are missing, and `Interruption` on Ctrl-C.
+    """
     if scale.name == "paper" and request.data is None:
         raise UserError(
             "scale paper reads real photographs: name the folder that holds them with --data DIR (`sakbench data check"
             " DIR` tells what is missing there), or look at the plan with --dry-run."
         )
     lineages = [spec for run in wanted for spec in run.lineage]
+    if request.executor == "ray" and request.location.has_password:
+        raise UserError(
+            "Ray shows a cluster's users the commands that work on it: leave the password out of the URL and give it in"
+            " PGPASSWORD or in ~/.pgpass."
+        )
     if request.data is not None:
         require_data(lineages, request.data)
     if devices.launched():
         require_shares(lineages, scale, devices.launched())
-    chosen = devices.choose(scale.name, request.gpus, request.jobs)
-    folder = request.store.parent / "runs"
-    workers = _workers(scale, chosen)
-    place = Place(folder, request.data, scale.weights, request.images, workers, on_cpu=chosen[0] == "cpu")
+    crew = assemble(
+        scale,
+        Place(request.folder, request.data, scale.weights, request.images),
+        executor=request.executor,
+        address=request.address,
+        gpus=request.gpus,
+        jobs=request.jobs,
+    )
     if devices.launched() and os.environ["RANK"] != "0":
         from sakbench.runs.launched import follow  # here, because it imports torch
 
-        follow(place)
-        return 0
+        follow(crew.place)
+        return None
     features = banks.missing(outstanding(wanted, request), scale.weights)
     banks.require_room(features)
-    # With --json, standard output belongs to the JSON alone.
-    out = console(stderr=request.as_json)
-    store = open_store(request.store, write=True)
-    with only_writer(folder):
-        store.abandon_running("its process ended without a word")
-        count = devices.launched() or len(chosen)
-        todo = planned(wanted, store, folder, count)
-        for warning in unlike_the_papers(scale):
-            out.print(f"[bold]![/bold] {warning}", highlight=False)
-        require_weights([job.work for job in todo if isinstance(job.work, RunSpec)], scale, out.print)
-        _announce(
-            out,
-            experiment.title,
-            scale,
-            request.seeds,
+    _require_folder(request.folder)
+    store = open_store(request.location, write=True)
+    store.sweep("its process ended without a word")
+    todo = planned(wanted, store, request.folder, crew.width)
+    runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
+    out = output_of(request)
+    for warning in unlike_the_papers(scale):
+        out.print(f"[bold]![/bold] {warning}", highlight=False)
+    require_weights(runs, scale, out.print)
+    again = sum(store.find(run.id) is not None for run in runs)
+    _announce(out, experiment.title, scale, request, runs, again, crew.gpus, features)
+    with _ended_like_interrupted():
+        run_experiment(
             todo,
-            0 if place.on_cpu else devices.launched() or len(set(chosen)),
-            features,
+            experiment,
+            scale,
+            range(request.seeds),
+            store,
+            request.folder,
+            crew.executor,
+            command=request.again,
+            watch=lambda work: Display(out, experiment.name, work),
+            rendering=Rendering(out),
         )
-        try:
-            run_experiment(
-                todo,
-                experiment,
-                scale,
-                range(request.seeds),
-                store,
-                folder,
-                _executor(chosen, place),
-                watch=lambda work: Display(out, experiment.name, work),
-                rendering=Rendering(out),
-            )
-        except Interruption:
-            again = f"`{escape(request.again)}` goes on from there."
-            out.print(f"\nstopped; finished runs and checkpoints are kept. {again}", soft_wrap=True)
-            return INTERRUPTED
-    from sakbench.report.frames import show_table  # here, because it imports pandas
+    return store
 
-    show_table(out, experiment, store, scale, as_json=request.as_json)
-    if request.as_json:
-        return 0
-    out.print(
-        f"stored in {escape(str(request.store))} · again with --seeds 3 · `sakbench show {experiment.name}` reads it",
-        style="dim",
-    )
-    return 0
+
+def say_stopped(request: Request) -> int:
+    """Tell that what is finished is kept, and how to go on; returns the exit code."""
+    again = f"`{escape(request.again)}` goes on from there."
+    output_of(request).print(f"\nstopped; finished runs and checkpoints are kept. {again}", soft_wrap=True)
+    return INTERRUPTED
+
+
+def output_of(request: Request) -> Console:
+    """Where to tell what happens. With --json, standard output belongs to the JSON alone."""
+    return console(stderr=request.as_json)
 
 
 def outstanding(wanted: list[RunSpec], request: Request) -> list[RunSpec]:
     """The runs still to do, by a store that is only looked at."""
-    store = open_store(request.store, write=False) if request.store.exists() else None
-    return missing(wanted, store, request.store.parent / "runs")
+    store = open_store(request.location, write=False) if is_there(request.location) else None
+    return missing(wanted, store, request.folder)
 
 
 def about_features(features: list[Bank], scale: Scale) -> str:
@@ -174,13 +218,31 @@ def about_features(features: list[Bank], scale: Scale) -> str:
     )
 
 
-def _executor(chosen: list[str], place: Place) -> Executor:
-    """Of processes that are started for every job, or of those that a launcher has started."""
-    if not devices.launched():
-        return LocalExecutor(chosen, place)
-    from sakbench.runs.launched import LaunchedExecutor  # here, because it imports torch
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """Answer SIGTERM, by which schedulers of clusters end a command, as Ctrl-C: checkpoints are kept."""
 
-    return LaunchedExecutor(place)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _require_folder(folder: Path) -> None:
+    """Make the folder of runs, or raise `UserError` where weights and checkpoints could not be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} cannot be written to ({error.strerror}), and weights and checkpoints need a place:"
+            " name another one with --runs, or a store (--store) in another folder."
+        ) from error
 
 
 def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
@@ -191,30 +253,36 @@ def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
             raise unknown("backbone that these runs use", name, used)
 
 
-def _workers(scale: Scale, chosen: list[str]) -> int:
-    """How many processes read photographs for each GPU; mini's images are in memory, and a CPU reads them itself."""
-    if scale.name == "mini" or chosen[0] == "cpu":
-        return 0
-    return min(_MOST_READERS, max(1, devices.cores() // len(chosen) - 1))
-
-
 def _counted(number: int, thing: str) -> str:
     return f"{number} {thing}" + "s" * (number != 1)
 
 
 def _announce(
-    out: Console, title: str, scale: Scale, seeds: int, todo: list[Job], gpus: int, features: list[Bank]
+    out: Console,
+    title: str,
+    scale: Scale,
+    request: Request,
+    runs: list[RunSpec],
+    again: int,
+    gpus: int,
+    features: list[Bank],
 ) -> None:
-    runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
     shared = sum(run.kind == "distill" for run in runs)
-    names = "seed 0" if seeds == 1 else f"seeds 0 to {seeds - 1}"
+    names = "seed 0" if request.seeds == 1 else f"seeds 0 to {request.seeds - 1}"
     out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
-    if runs:
-        work = f"{_counted(len(runs), 'run')} to train" + (f", {shared} of them stage 1" if shared else "")
-        where = f", on {_counted(gpus, 'GPU')}" if gpus else ""
-        out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)", highlight=False)
-        if features:
-            out.print(about_features(features, scale), highlight=False, soft_wrap=True)
-        out.print()
-    else:
+    if not runs:
         out.print("every run is in the store already\n")
+        return
+    work = f"{_counted(len(runs), 'run')} to train" + (f", {shared} of them stage 1" if shared else "")
+    where = f", on {_counted(gpus, 'GPU')}" if gpus else ""
+    out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)", highlight=False)
+    if again:
+        out.print(
+            f"{_counted(again, 'run')} in the store already, done again for weights that are not in"
+            f" {escape(str(request.folder))}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if features:
+        out.print(about_features(features, scale), highlight=False, soft_wrap=True)
+    out.print()

@@ -1,6 +1,7 @@
 """Which features of frozen backbones some runs still lack, and what these will take of the disk (no torch here)."""
 
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from sakbench import backbones, data
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Bank, banks_of
 from sakbench.runs.spec import RunSpec
-from sakbench.training import kept
+from sakbench.training import kept, whole
 
 Weights = Mapping[str, Path]  # local files by backbone
 
@@ -35,7 +36,8 @@ def size_in_bytes(bank: Bank) -> int:
 def missing(runs: Iterable[RunSpec], weights: Weights) -> list[Bank]:
     """The features that some runs read and that are not on the disk, each once.
 
-    Those of scenes that are not rendered yet are taken to be missing.
+    Those of scenes that are not rendered yet are taken to be missing. What is on the disk is read whole; what does not
+    agree with its manifest is removed, with a warning, and missing.
     """
     read = dict.fromkeys(bank for run in runs for bank in banks_of(run))
     return [bank for bank in read if not _is_kept(bank, weights)]
@@ -69,4 +71,19 @@ def _is_kept(bank: Bank, weights: Weights) -> bool:
     images = data.cached_checksum(bank.dataset, bank.split, bank.count)
     if images is None:
         return False
-    return kept.folder(identity(bank, weights), images, image_size(bank), flipped=bank.flipped).exists()
+    folder = kept.folder(identity(bank, weights), images, image_size(bank), flipped=bank.flipped)
+    wrong = kept.trouble(folder, summed=True)
+    if wrong is not None and folder.exists():
+        warnings.warn(f"the features {folder} are removed, to be computed again: {wrong}", stacklevel=2)
+        _remove(folder)
+    return wrong is None
+
+
+def _remove(folder: Path) -> None:
+    try:
+        whole.discard(folder)
+    except OSError as error:
+        raise UserError(
+            f"the damaged features {folder} cannot be removed ({error.strerror}): mend the permissions of that folder,"
+            " or name another one in SAKBENCH_CACHE."
+        ) from error

@@ -1,8 +1,9 @@
 """Runs jobs in the processes that torchrun, accelerate or a cluster's launcher has started: all work on each job."""
 
 import signal
+import time
+from enum import Enum
 from types import FrameType
-from typing import Any
 
 from torch import distributed
 
@@ -11,7 +12,16 @@ from sakbench.runs.executor import Display, Record
 from sakbench.runs.jobs import Job
 from sakbench.runs.perform import Stopped, perform
 from sakbench.runs.place import Place
+from sakbench.runs.schedule import ASK_SECONDS, Done, Failed, Schedule
 from sakbench.training.group import launched
+from sakbench.training.progress import Progress
+
+
+class Word(Enum):
+    """What the first process hands out instead of a job."""
+
+    WAIT = "wait"  # others are at what is left; said every few seconds, since a group's patience has an end
+    END = "end"
 
 
 class LaunchedExecutor:
@@ -24,31 +34,46 @@ class LaunchedExecutor:
     def run(self, jobs: list[Job], display: Display, record: Record) -> None:
         """Do all `jobs` one after the other: see `Executor`."""
         before = [signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)]
+        schedule = Schedule(jobs, display, record)
         try:
             with launched(on_cpu=self.place.on_cpu):
-                for job in jobs:  # longest chain first: none stands before those it comes after
-                    hand_out(job)
-                    record.started(job)
-                    display.started(job)
-                    result = self._do(job, display, record)
-                    record.finished(job, result)
-                    display.finished(job, result)
-                hand_out(None)
+                while not schedule.complete and not self.stopped:
+                    job = schedule.next(fits=lambda job: True)
+                    hand_out(job or Word.WAIT)
+                    if job:
+                        self._do(job, schedule)
+                    elif not schedule.complete:
+                        self._rest()
+                hand_out(Word.END)
+            if not schedule.complete:
+                schedule.interrupted()
+                raise KeyboardInterrupt
         finally:
             for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
                 signal.signal(number, handler)
 
-    def _do(self, job: Job, display: Display, record: Record) -> dict[str, Any]:
+    def _do(self, job: Job, schedule: Schedule) -> None:
+        def report(progress: Progress) -> None:
+            schedule.heard(job, progress)
+
+        def stop() -> bool:
+            schedule.lost()
+            return self.stopped or job.id not in schedule.running
+
         try:
-            return perform(
-                job.work, self.place, lambda progress: display.progressed(job, progress), lambda: self.stopped
-            )
+            result = perform(job.work, self.place, report, stop)
         except Stopped:
-            record.interrupted(job)
-            raise KeyboardInterrupt from None
+            # unless another command has taken it over, one of the processes was told to stop
+            self.stopped |= job.id in schedule.running
         except UserError as error:
-            record.failed(job, str(error))
-            raise UserError(f"{job.label}: {error}") from error
+            schedule.heard(job, Failed(str(error)))
+        else:
+            schedule.heard(job, Done(result))
+
+    def _rest(self) -> None:
+        until = time.monotonic() + ASK_SECONDS
+        while time.monotonic() < until and not self.stopped:
+            time.sleep(0.1)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped = True
@@ -65,15 +90,16 @@ def follow(place: Place) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     with launched(on_cpu=place.on_cpu):
-        while (job := hand_out(None)) is not None:
-            try:
-                perform(job.work, place, lambda progress: None, lambda: stopped)
-            except Stopped:
-                return
+        while (word := hand_out()) is not Word.END:
+            if isinstance(word, Job):
+                try:
+                    perform(word.work, place, lambda progress: None, lambda: stopped)
+                except Stopped:
+                    continue  # the first process tells what comes next
 
 
-def hand_out(job: Job | None) -> Job | None:
-    """Give the first process's job, or the word that there are no more, to all; returns it in each."""
-    box = [job]
+def hand_out(word: Job | Word = Word.WAIT) -> Job | Word:
+    """Give the first process's word to all; returns it in each. What the others say does not count."""
+    box = [word]
     distributed.broadcast_object_list(box)
     return box[0]

@@ -1,17 +1,20 @@
 """Doing one job: from a spec to its weights and numbers. The only place where a spec meets the training code."""
 
+import json
 import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import distributed
 
 from sakbench import backbones
 from sakbench.errors import UserError
@@ -19,7 +22,7 @@ from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
 from sakbench.models.processes import rank, world
 from sakbench.models.sak import SAK, carry_over
-from sakbench.runs import encoders, photographs, rendered
+from sakbench.runs import artifacts, encoders, photographs, rendered, results
 from sakbench.runs.devices import cores, keep_freed_memory
 from sakbench.runs.jobs import Bank
 from sakbench.runs.material import Material
@@ -29,6 +32,7 @@ from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import Student, build, tasks_of, write
 from sakbench.tasks.base import Task
 from sakbench.training import evaluation
+from sakbench.training.alone import alone
 from sakbench.training.loop import Interrupted, fit
 from sakbench.training.objectives import DistillObjective, TaskObjective
 from sakbench.training.precision import computing_in
@@ -36,6 +40,7 @@ from sakbench.training.progress import Progress
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
+Value = TypeVar("Value")
 
 
 class Stopped(Exception):
@@ -45,9 +50,10 @@ class Stopped(Exception):
 def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
     """Do one job in this process, or this process's share of it; a run's weights go to `place.runs`/ID.
 
-    Returns what the store keeps of a run: `metrics`, `seconds`, `peak_memory_mb`, `gpu`, `checkpoint`, `notes`; nothing
-    for features. The checkpoint of a run's training stays for whoever stores the result to remove; a run that is
-    stopped before that need only be evaluated again. Raises `Stopped` when `stop()` became true.
+    Returns what the store keeps of a run: `metrics`, `seconds`, `peak_memory_mb`, `gpu`, `notes`, `checkpoint` and
+    `artifacts`, whose paths are relative to `place.runs`; nothing for features. The folder of a run's training, with
+    its checkpoint and its result, stays for whoever stores the result to remove: until then the run is not done again.
+    Raises `Stopped` when `stop()` became true.
     """
     if not place.on_cpu:
         torch.cuda.reset_peak_memory_stats()
@@ -58,7 +64,7 @@ def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> d
         keep_freed_memory()
     try:
         if isinstance(work, Bank):
-            rendered.stored(work, place, lambda done, count: report(Progress(done, count)), stop)
+            rendered.stored(work, place, lambda done, count: report(Progress(done, count)), stop=stop, summed=True)
             return {}
         return _run(work, place, report, stop)
     except Interrupted:
@@ -71,10 +77,57 @@ def perform(work: RunSpec | Bank, place: Place, report: Report, stop: Stop) -> d
 
 
 def _run(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
+    """A run's result: the one that an earlier command left, or a new one. Nobody else is at this run meanwhile.
+
+    The first process looks and locks for all.
+    """
+    training = training_folder(place.runs, spec)
+    with ExitStack() as held:
+        found, stopped = None, False
+        if rank() == 0:
+            try:
+                held.enter_context(alone(place.runs / spec.id / ".lock", stop))
+                found = results.read(training, place.runs)
+            except Interrupted:
+                stopped = True
+        found, stopped = _of_the_first((found, stopped))
+        if stopped:
+            raise Interrupted
+        if found is None:
+            found = _train_and_evaluate(spec, place, report, stop)
+            _require_finite(found)
+            if rank() == 0:
+                results.write(training, found)
+        return found
+
+
+def _require_finite(result: dict[str, Any]) -> None:
+    try:
+        json.dumps(result, allow_nan=False)
+    except ValueError as error:
+        numbers = ", ".join(f"{metric['task']} {metric['value']:.4g}" for metric in result["metrics"])
+        raise UserError(
+            f"the trained model gives numbers that are not finite ({numbers}): the run is given up and none of its"
+            " numbers is kept; with a lower learning rate or other data it would be another run."
+        ) from error
+
+
+def _of_the_first(value: Value) -> Value:
+    """What the first of all processes has."""
+    box = [value]
+    if world() > 1:
+        distributed.broadcast_object_list(box)
+    return box[0]
+
+
+def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
     began = time.monotonic()
     torch.manual_seed(spec.seed)
     chosen = tasks_of(spec)
-    given = (rendered if spec.scale == "mini" else photographs).material(spec, chosen, place)
+    if spec.scale == "mini":
+        given = rendered.material(spec, chosen, place, stop)
+    else:
+        given = photographs.material(spec, chosen, place)
     trained = 0.0
 
     def train(objective: DistillObjective | TaskObjective) -> float:
@@ -96,8 +149,8 @@ def _run(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, A
         return seconds
 
     learned = {"distill": _distil, "tasks": _tune, "score": _score}[spec.kind](spec, chosen, given, place, train)
-    if spec.kind != "score" and rank() == 0:
-        write(place.runs / spec.id, learned.student, spec)
+    writes = spec.kind != "score" and rank() == 0
+    left = write(place.runs / spec.id, learned.student, spec) if writes else []
     weights = spec.start.id if spec.kind == "score" and spec.start else spec.id
     return {
         "metrics": learned.metrics,
@@ -105,7 +158,8 @@ def _run(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, A
         "seconds": learned.seconds + time.monotonic() - began - trained,
         "peak_memory_mb": _peak_memory_mb(place),
         "gpu": None if place.on_cpu else f"{world()} x {torch.cuda.get_device_name()}",
-        "checkpoint": f"{place.runs.name}/{weights}/model.safetensors",
+        "checkpoint": f"{weights}/{artifacts.WEIGHTS}",
+        "artifacts": left,
         "notes": learned.notes | _layout(spec, given),
     }
 
@@ -128,7 +182,7 @@ def _distil(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Plac
 def _tune(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
     student = build(spec, partial(encoders.load, spec=spec, place=place))
     if isinstance(student, SAK) and spec.start is not None:
-        carry_over(_weights(place.runs / spec.start.id / "model.safetensors"), student, _grid(spec.start))
+        carry_over(_weights(place.runs / spec.start.id), student, _grid(spec.start))
     set_trainable(student, "freeze" if spec.frozen else "full")
     if isinstance(student, SAK) and not spec.gamma:
         student.aligners.requires_grad_(False)  # nothing is distilled through them
@@ -139,7 +193,7 @@ def _tune(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place,
 def _score(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
     assert spec.start is not None
     student = build(spec, partial(encoders.load, spec=spec, place=place))
-    student.load_state_dict(_weights(place.runs / spec.start.id / "model.safetensors"))
+    student.load_state_dict(_weights(place.runs / spec.start.id))
     if not place.on_cpu:
         student.cuda()
     return _evaluate(spec, student, chosen, given, place, seconds=0.0)
@@ -219,13 +273,19 @@ def _grid(stage1: RunSpec) -> tuple[int, int] | None:
     return (stage1.size[0] // patch, stage1.size[1] // patch) if stage1.size else None
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights that a run left in its folder. Raises UserError if they are not those any more."""
+    remedy = (
+        f"`sakbench store check --repair` removes it, or delete {folder}, and the same command trains this run again."
+    )
+    problems = artifacts.problems(folder)
+    for file in (folder / artifacts.NAME, folder / artifacts.WEIGHTS):
+        if file in problems:
+            raise UserError(f"{problems[file].removesuffix('.')}: {remedy}")
     try:
-        return load_file(path)
+        return load_file(folder / artifacts.WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"the weights {path} cannot be read ({error}): delete {path.parent} to train them again."
-        ) from error
+        raise UserError(f"{folder / artifacts.WEIGHTS} cannot be read ({error}): {remedy}") from error
 
 
 def _peak_memory_mb(place: Place) -> float:

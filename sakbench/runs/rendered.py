@@ -20,7 +20,7 @@ Report = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
 
-def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
+def material(spec: RunSpec, chosen: dict[str, Task], place: Place, stop: Stop) -> Material:
     """The scenes of a run."""
     mirrored = spec.kind != "distill"
 
@@ -28,8 +28,11 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
         features_of = {}
         for name, backbone in _read(spec, split).items():
             plain = Bank.of(spec, split, count, backbone)
-            flipped = stored(Bank.of(spec, split, count, backbone, flipped=True), place) if mirror else None
-            features_of[name] = (stored(plain, place), flipped)
+            flipped = Bank.of(spec, split, count, backbone, flipped=True)
+            features_of[name] = (
+                stored(plain, place, stop=stop),
+                stored(flipped, place, stop=stop) if mirror else None,
+            )
         return Scenes(data.load(spec.dataset, split, count), size=_image_size(spec), tasks=chosen, banks=features_of)
 
     @cache
@@ -54,9 +57,9 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
 
 
 def stored(
-    bank: Bank, place: Place, report: Report = lambda done, count: None, stop: Stop = lambda: False
+    bank: Bank, place: Place, report: Report = lambda done, count: None, *, stop: Stop, summed: bool = False
 ) -> features.Levels:
-    """The features of a bank, from the disk or computed now."""
+    """The features of a bank, from the disk or computed now; `summed` reads all of what is on the disk."""
     return features.bank(
         banks.identity(bank, place.weights),
         partial(
@@ -70,6 +73,7 @@ def stored(
         data.load(bank.dataset, bank.split, bank.count),
         banks.image_size(bank),
         flipped=bank.flipped,
+        summed=summed,
         report=report,
         stop=stop,
     )

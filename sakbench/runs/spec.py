@@ -2,10 +2,23 @@
 
 import hashlib
 import json
+import reprlib
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from sakbench.training.recipe import Recipe
+from sakbench.errors import UserError, unknown
+from sakbench.tasks.names import NAMES
+from sakbench.tasks.protocols import PROTOCOLS
+from sakbench.training.recipe import Count, Recipe
+
+# A name that is one of several words.
+Task = Annotated[str, NAMES]
+BoundaryProtocol = Annotated[str, tuple(PROTOCOLS)]
+Decoder = Annotated[str, ("simple", "mlore")]
+Fusion = Annotated[str, ("", "addition", "concat", "mor")]
 
 _ADDED = ("size", "norm", "sam_padding", "noise", "decoder", "fuse", "nyud_truth")  # after the first stored results
 
@@ -25,25 +38,25 @@ class RunSpec:
     backbone: str
     recipe: Recipe
     seed: int
-    train_images: int
+    train_images: Count
     test_split: str
-    test_images: int
+    test_images: Count
     inputs: tuple[str, ...]  # versions and digests of what its numbers rest on: the world, weight files, metrics
     teachers: tuple[tuple[str, str], ...] = ()  # the paper's name of each and its backbone, in the experts' order
     adapter_paths: bool = True
     routers: bool = True
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
     frozen: bool = False  # train nothing but routers and heads
     gamma: float = 0.0  # weight of the distillation loss beside the tasks' losses (Eq. 6)
-    protocol: str = "paper"  # how boundary maps are prepared for odsF
+    protocol: BoundaryProtocol = "paper"  # how boundary maps are prepared for odsF
     max_dist: float = 0.0  # odsF's tolerance, as a share of the image's diagonal
     start: "RunSpec | None" = None  # the run whose weights it begins with
-    size: tuple[int, int] | None = None  # of the network's input (H, W); the backbone's own if None
+    size: tuple[Count, Count] | None = None  # of the network's input (H, W); the backbone's own if None
     norm: Literal["paper", "native"] = "paper"  # ImageNet's mean and std for every model, or each model's own
     sam_padding: Literal["crop", "stretch"] = "crop"  # what becomes of the padding in SAM's maps
     noise: Literal["position", "global"] = "position"  # of the routers, in training
-    decoder: str = "simple"
-    fuse: str = ""  # an upper bound: how the frozen teachers' own representations are fused
+    decoder: Decoder = "simple"
+    fuse: Fusion = ""  # an upper bound: how the frozen teachers' own representations are fused
     nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
 
     @property
@@ -75,6 +88,23 @@ class RunSpec:
         """As plain JSON values. What was added later is left out where it has its default: ids stay what they were."""
         return _plain(asdict(self))
 
+    @classmethod
+    def from_dict(cls, values: object) -> "RunSpec":
+        """The spec whose `to_dict` gave `values`, or the same from JSON, with its id.
+
+        Raises `UserError` that names the field and what is allowed there for anything else: a field that is unknown,
+        missing, or not what its annotation above says, and a run that cannot begin with what its `start` is.
+        """
+        spec: RunSpec = _record(cls, values, "")
+        for run in spec.lineage:
+            first = run.start.kind if run.start else None
+            if first not in _BEGINS_WITH[run.kind]:
+                allowed = " or ".join(kind or "none" for kind in _BEGINS_WITH[run.kind])
+                raise UserError(f"start of a run of kind {run.kind} is {first or 'none'}: it must be {allowed}.")
+            if lacking := [name for name in _NEEDED[run.kind] if not getattr(run, name)]:
+                raise UserError(f"{lacking[0]} of a run of kind {run.kind} is empty: it must name at least one.")
+        return spec
+
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in spec.items() if key not in _ADDED or value != _DEFAULTS[key]}
@@ -82,3 +112,75 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 _DEFAULTS = {field.name: field.default for field in fields(RunSpec) if field.name in _ADDED}
+
+# What kind of run each kind may begin with, and what it cannot do without.
+_BEGINS_WITH = {"distill": (None,), "tasks": (None, "distill"), "score": ("tasks",)}
+_NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",)}
+
+# What a plain value must be, and how that is said. The largest whole number is that of a database's column.
+_PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: type(value) is bool, "true or false"),
+    int: (lambda value: type(value) is int and 0 <= value < 2**63, "a whole number from 0 to 2^63 - 1"),
+    Count: (lambda value: type(value) is int and 0 < value < 2**63, "a whole number from 1 to 2^63 - 1"),
+    float: (lambda value: type(value) in (int, float) and 0 <= value <= sys.float_info.max, "a finite number from 0"),
+    str: (
+        lambda value: type(value) is str and 0 < len(value) <= 200 and value.isprintable(),
+        "1 to 200 printable characters",
+    ),
+}
+
+
+def _read(kind: Any, value: Any, field: str) -> Any:
+    """A value of plain JSON as an annotation's `kind` wants it; `field` says where it stands."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind in _PLAIN:
+        fits, allowed = _PLAIN[kind]
+        if not fits(value):
+            _refuse(field, value, allowed)
+        return value
+    if origin is UnionType:  # of something and None
+        return None if value is None else _read(inner[0], value, field)
+    if origin is tuple:
+        if type(value) not in (list, tuple):
+            _refuse(field, value, "a list")
+        kinds = inner[:1] * len(value) if ... in inner else inner
+        if len(kinds) != len(value):
+            _refuse(field, value, f"a list of {len(kinds)}")
+        return tuple(_read(one, part, f"{field}[{i}]") for i, (one, part) in enumerate(zip(kinds, value, strict=True)))
+    if origin in (Literal, Annotated):
+        words = inner if origin is Literal else inner[1]
+        if type(value) is not str or value not in words:
+            _refuse(field, value, f"one of {', '.join(map(repr, words))}")
+        return value
+    return _record(kind, value, field)
+
+
+def _record(kind: Any, values: Any, field: str) -> Any:
+    """The dataclass `kind` with fields read from `values`; `field` is empty for the outermost."""
+    if field.count("start") > 2:  # a score begins with a stage 2, and that with a stage 1
+        raise UserError(f"{field} is one run too many: a run begins with another at most twice.")
+    if type(values) is not dict:
+        _refuse(field, values, "an object of named fields")
+    kinds = get_type_hints(kind, include_extras=True)
+    for name in values:
+        if name not in kinds:
+            raise unknown(f"field of {_place(field)}", name[:60] if type(name) is str else _shown(name), kinds)
+    for name in kinds:
+        if name not in values and name not in _ADDED:
+            raise UserError(f"{_place(field)} has no {name}: it must have all its fields.")
+    return kind(**{name: _read(kinds[name], value, f"{field}.{name}".lstrip(".")) for name, value in values.items()})
+
+
+def _refuse(field: str, value: object, allowed: str) -> NoReturn:
+    raise UserError(f"{_place(field)} is {_shown(value)}: it must be {allowed}.")
+
+
+def _place(field: str) -> str:
+    return f"{field} of a run's spec" if field else "a run's spec"
+
+
+def _shown(value: object) -> str:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python prints no integer of so many digits
+        return "a number of thousands of digits"

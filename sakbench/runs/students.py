@@ -1,7 +1,7 @@
 """From a spec to its untrained student and its tasks."""
 
 import json
-import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,17 @@ from sakbench.backbones.encoder import Encoder
 from sakbench.data import catalogue, miniworld
 from sakbench.errors import UserError
 from sakbench.metrics import OdsF
+from sakbench.models.hub import CARD
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
+from sakbench.runs import artifacts
+from sakbench.runs.artifacts import WEIGHTS, Artifact
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks import protocols
 from sakbench.tasks.base import Task
-from sakbench.training.checkpoint import sync, write_tensors
+from sakbench.training import whole
+from sakbench.training.checkpoint import write_tensors
 from sakbench.training.scenes import TARGET_SIZE
 
 Student = SAK | PlainStudent | UpperBound
@@ -59,19 +63,40 @@ def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Student:
     )
 
 
-def write(here: Path, model: Student, spec: RunSpec) -> None:
-    """The model in the form that `from_pretrained` loads, beside the run's spec; the weights come last, whole."""
+def write(here: Path, model: Student, spec: RunSpec) -> list[Artifact]:
+    """The model in the form that `from_pretrained` loads, beside the run's spec; returns what it wrote.
+
+    The files are written in a folder of their own and moved when all are on the disk, the weights last. A card that is
+    there already stays.
+    """
+    draft = whole.draft_of(here / "model")
     try:
         here.mkdir(parents=True, exist_ok=True)
-        (here / "run.json").write_text(json.dumps(spec.to_dict(), indent=2))
+        whole.clear(here)
+        draft.mkdir()
+        (draft / "run.json").write_text(json.dumps(spec.to_dict(), indent=2))
         if isinstance(model, UpperBound):  # of no use elsewhere without its teachers
-            draft = here / f".draft-{os.getpid()}.safetensors"
-            write_tensors(draft, model.state_dict())
-            sync(draft)
-            draft.rename(here / "model.safetensors")
-            return
-        model.about = {"scale": spec.scale, "data set": spec.dataset, "run": spec.id}
-        model.output_size = output_size(spec)
-        model.save_pretrained(here)
+            write_tensors(draft / WEIGHTS, model.state_dict())
+        else:
+            model.about = {"scale": spec.scale, "data set": spec.dataset, "run": spec.id}
+            model.output_size = output_size(spec)
+            model.save_pretrained(draft)
+        return _publish(draft, here)
     except (OSError, SafetensorError) as error:
         raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _publish(draft: Path, here: Path) -> list[Artifact]:
+    """Move a draft's files into a run's folder, and write down what they are."""
+    files = sorted(draft.iterdir(), key=lambda file: file.name == WEIGHTS)
+    for file in files:
+        whole.sync(file)
+    (here / artifacts.NAME).unlink(missing_ok=True)  # it tells of the files before
+    whole.sync(here)
+    for file in files:
+        if file.name != CARD or not (here / CARD).exists():
+            file.replace(here / file.name)
+    whole.sync(here)
+    return artifacts.write(here, [file.name for file in files])

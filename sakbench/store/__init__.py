@@ -3,19 +3,29 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sakbench.store.records import Measurement, RowRecord, RunRecord
+from sakbench.store.location import Location
+from sakbench.store.records import Artifact, Measurement, RowRecord, RunRecord
 
 if TYPE_CHECKING:
     from sakbench.store.database import Store
 
-__all__ = ["Measurement", "RowRecord", "RunRecord", "export_jsonl", "open_store"]
+__all__ = ["Artifact", "Location", "Measurement", "RowRecord", "RunRecord", "export_jsonl", "is_there", "open_store"]
 
 
-def open_store(location: str | Path, *, write: bool) -> "Store":
-    """The store at a path: see `sakbench.store.database.open_store`."""
-    from sakbench.store import database
+def open_store(location: str | Path | Location, *, write: bool) -> "Store":
+    """The store at a path or URL: see `sakbench.store.opening.open_store`."""
+    from sakbench.store import opening
 
-    return database.open_store(location, write=write)
+    return opening.open_store(location, write=write)
+
+
+def is_there(location: Location) -> bool:
+    """Whether there is a store at a place: a file, or a database with tables."""
+    if location.kind != "postgresql":
+        return location.path.exists()
+    from sakbench.store import opening
+
+    return opening.has_tables(location)
 
 
 def export_jsonl(store: "Store", path: str | Path) -> None:

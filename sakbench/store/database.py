@@ -1,66 +1,78 @@
-"""The results database: one SQLite file, written by many processes and read as one tidy frame."""
+"""The results database, written by many processes and read as one tidy frame."""
 
-import json
-import os
-import sqlite3
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, insert, inspect, select, update
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy import Connection, delete, select
 
 from sakbench.errors import UserError
-from sakbench.store import schema
+from sakbench.store import lines, schema
+from sakbench.store.claims import Claims, claimed, drop_abandoned, orphans
+from sakbench.store.connection import Database
 from sakbench.store.environment import environment
-from sakbench.store.jsonl import read_jsonl
-from sakbench.store.records import Measurement, RowRecord, RunRecord
+from sakbench.store.location import Location
+from sakbench.store.records import Event, RowRecord, RunRecord
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".db", ".sqlite", ".sqlite3")
-BUSY_SECONDS = 60.0  # how long to wait for another process's transaction
 
-RUN_COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name != "metrics")
-ROW_COLUMNS = ("table", "row", "position", "scale", "dataset", "seed", "baseline")
-METRIC_COLUMNS = ("metric", "value", "unit", "higher_is_better", "protocol")
+@dataclass
+class Merged:
+    """What came of merging other results into a store: runs that are new, the same, or here with other numbers (and
+    stay as they are); rows of tables that are new, and those that are here of other runs (and stay)."""
+
+    added: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    rows_added: int = 0
+    rows_kept: int = 0
 
 
 class Store:
     """Runs, their measurements and the rows of tables that they fill. Opened by `open_store`.
 
     Every method is one short transaction of its own, so processes can share a store. Methods raise `UserError` when the
-    database is locked, read-only, full or damaged.
+    database is locked, read-only, full, damaged or out of reach.
     """
 
-    def __init__(self, engine: Engine, location: str, *, writable: bool):
-        self.location = location
-        self.writable = writable
-        self._engine = engine
-        event.listen(engine, "begin", _begin)
+    def __init__(self, database: Database):
+        self._database = database
+
+    @property
+    def location(self) -> Location:
+        """Where it is."""
+        return self._database.location
+
+    def claims(self) -> Claims:
+        """What this command uses to claim runs, so that no other does them at the same time."""
+        return Claims(self._database)
 
     def find(self, run_id: str) -> RunRecord | None:
         """The run with that id if it is complete, otherwise None."""
-        with self._reading() as connection:
-            record = _load(connection, run_id)
+        record = self._database.read(lambda connection: lines.load(connection, run_id))
         return record if record and record.status == "done" else None
 
     def lookup(self, prefix: str) -> RunRecord:
         """The run, complete or not, whose id starts with `prefix`. Raises `UserError` for none or several."""
-        with self._reading() as connection:
-            known = connection.scalars(select(schema.runs.c.id).order_by(schema.runs.c.id)).all()
-            matching = [run_id for run_id in known if run_id.startswith(prefix)] if prefix else []
-            record = _load(connection, matching[0]) if len(matching) == 1 else None
+
+        def search(connection: Connection) -> tuple[list[str], RunRecord | None]:
+            known = connection.scalars(select(schema.runs.c.id)).all()
+            matching = sorted(run_id for run_id in known if run_id.startswith(prefix)) if prefix else []
+            return matching, lines.load(connection, matching[0]) if len(matching) == 1 else None
+
+        matching, record = self._database.read(search)
         if record is None:
             found = f"{len(matching)} runs: {', '.join(matching[:5])}" if matching else "no run"
             raise UserError(f"{prefix!r} is the beginning of {found} in {self.location}; `sakbench ls` lists the runs.")
         return record
+
+    def history(self, run_id: str) -> list[Event]:
+        """What happened to a run, the oldest first."""
+        columns = [schema.events.c[f.name] for f in fields(Event)]
+        query = select(*columns).where(schema.events.c.run == run_id).order_by(schema.events.c.id)
+        return self._database.read(lambda connection: [Event(**e) for e in connection.execute(query).mappings()])
 
     def begin(
         self,
@@ -73,17 +85,21 @@ class Store:
         scale: str,
         dataset: str,
         gpu: str | None = None,
+        command: str = "",
     ) -> RunRecord:
         """Notes that a run has started on this machine, and returns its record, to be completed for `finish`.
 
         A run that was begun before keeps when it started and how long it has taken so far. One that is complete, and
-        is done again for its weights, stays complete in the store until then.
+        is done again for its weights, stays complete in the store until then. `command` is what a user typed for it.
         """
-        with self._writing() as connection:
-            former = _load(connection, run_id)
+        about = environment()
+
+        def start(connection: Connection) -> RunRecord:
+            former = lines.load(connection, run_id)
+            if former is not None and lines.was_noted(connection, run_id):
+                return former
             again = former is not None and former.status == "done"
-            if again:
-                former = None
+            kept = None if again else former
             record = RunRecord(
                 id=run_id,
                 kind=kind,
@@ -92,26 +108,56 @@ class Store:
                 seed=seed,
                 scale=scale,
                 dataset=dataset,
-                started=former.started if former else _now(),
-                duration_s=former.duration_s if former else 0.0,
+                started=kept.started if kept else lines.now(),
+                duration_s=kept.duration_s if kept else 0.0,
                 gpu=gpu,
-                **environment(),
+                **about,
             )
             if not again:
-                _save(connection, record)
-        return record
+                lines.save(connection, record)
+            what = "weights again" if again else "resumed" if kept else "started"
+            lines.note(connection, run_id, what, command=command, git_commit=about["git_commit"])
+            return record
 
-    def abandon_running(self, reason: str) -> None:
-        """Notes that the runs that seem to be running were interrupted; for the only process that may run any."""
-        with self._writing() as connection:
-            running = select(schema.runs.c.id).where(schema.runs.c.status == "running")
-            ids = connection.scalars(running).all()
-        for run_id in ids:
-            self.fail(run_id, reason, status="interrupted")
+        return self._database.write(start)
+
+    def orphans(self) -> list[str]:
+        """The runs that seem to be running, and at which certainly nobody is."""
+        return self._database.read(orphans)
+
+    def claimed(self) -> set[str]:
+        """The runs that somebody is at, or may be."""
+        return self._database.read(claimed)
+
+    def sweep(self, reason: str) -> None:
+        """Notes that the `orphans` were interrupted, and drops the claims of processes that are gone."""
+
+        def mark(connection: Connection) -> None:
+            for run_id in orphans(connection):
+                lines.fail(connection, run_id, reason, "interrupted")
+            drop_abandoned(connection)
+
+        self._database.write(mark)
 
     def finish(self, record: RunRecord) -> None:
         """Stores a run with its measurements as complete, all or nothing."""
-        self.add(replace(record, status="done", finished=_now()))
+        done = replace(record, status="done", finished=lines.now())
+
+        def store(connection: Connection) -> None:
+            lines.save(connection, done)
+            lines.note(connection, record.id, "finished")
+
+        self._database.write(store)
+
+    def interrupt(self, run_id: str, reason: str) -> None:
+        """Notes that a run that is under way was stopped, without patience for a server that is away."""
+
+        def mark(connection: Connection) -> None:
+            record = lines.load(connection, run_id)
+            if record is not None and record.status == "running":
+                lines.fail(connection, run_id, reason, "interrupted")
+
+        self._database.write(mark, patience=0.0)
 
     def fail(
         self,
@@ -125,19 +171,47 @@ class Store:
 
         One that is complete, by another process, stays so.
         """
-        with self._writing() as connection:
-            record = _load(connection, run_id)
-            if record is None:
-                raise ValueError(f"run {run_id} was not begun.")
-            if record.status != "done":
-                spent = record.duration_s if duration_s is None else duration_s
-                notes = {**record.notes, "error": reason}
-                _save(connection, replace(record, status=status, finished=_now(), duration_s=spent, notes=notes))
+        self._database.write(lambda connection: lines.fail(connection, run_id, reason, status, duration_s))
+
+    def note(self, run_id: str, kind: str, **detail: Any) -> None:
+        """Adds to the history of a run."""
+        self._database.write(lambda connection: lines.note(connection, run_id, kind, **detail))
 
     def add(self, record: RunRecord) -> None:
         """Stores a record as it is, in place of any former one with its id."""
-        with self._writing() as connection:
-            _save(connection, record)
+        self._database.write(lambda connection: lines.save(connection, record))
+
+    def forget_artifacts(self, paths: Sequence[str]) -> None:
+        """Forgets files that are gone; the numbers of their runs stay."""
+        gone = delete(schema.artifacts).where(schema.artifacts.c.path.in_(paths))
+        self._database.write(lambda connection: connection.execute(gone))
+
+    def merge(self, records: Sequence[RunRecord], rows: Sequence[RowRecord]) -> Merged:
+        """Takes in the results of another store, all or nothing. Doing it twice changes nothing.
+
+        A run that is complete here stays as it is, and so does a row that is complete here.
+        """
+
+        def take_in(connection: Connection) -> Merged:
+            came, here, rows_here = Merged(), lines.numbers_by_run(connection), lines.rows_by_key(connection)
+            for record in records:
+                if record.id not in here:
+                    came.added.append(record.id)
+                else:
+                    (came.same if here[record.id] == lines.numbers_of(record) else came.different).append(record.id)
+            new = []
+            for row in rows:
+                there = rows_here.get(lines.key_of(row), {})
+                if not there or not set(there.values()) <= set(here):
+                    new.append(row)
+                else:
+                    came.rows_kept += there != row.runs
+            lines.take_in_runs(connection, [record for record in records if record.id not in here])
+            lines.take_in_rows(connection, new)
+            came.rows_added = len(new)
+            return came
+
+        return self._database.write(take_in)
 
     def record_row(
         self,
@@ -157,18 +231,17 @@ class Store:
         the row's place in the table, `baseline` marks the row that Δm is taken against. Raises `ValueError` for a run
         that is not in the store.
         """
-        key = {"table": table, "row": row, "scale": scale, "dataset": dataset, "seed": seed}
-        columns = schema.entries.c
-        with self._writing() as connection:
+        line = RowRecord(table, row, position, scale, dataset, seed, dict(runs), baseline)
+
+        def store(connection: Connection) -> None:
             known = set(connection.scalars(select(schema.runs.c.id).where(schema.runs.c.id.in_(runs.values()))))
             if missing := set(runs.values()) - known:
                 raise ValueError(
                     f"{row} of {table} names runs that {self.location} lacks: {', '.join(sorted(missing))}."
                 )
-            connection.execute(delete(schema.entries).where(*(columns[name] == value for name, value in key.items())))
-            shared = {**key, "position": position, "baseline": baseline}
-            for task, run_id in runs.items():
-                connection.execute(insert(schema.entries).values(**shared, task=task, run=run_id))
+            lines.save_row(connection, line)
+
+        self._database.write(store)
 
     def frame(self) -> "pd.DataFrame":
         """Every number of every table, from complete runs: the tidy frame that all tables and figures are made of.
@@ -182,246 +255,67 @@ class Store:
         entries, runs, metrics = schema.entries.c, schema.runs.c, schema.metrics.c
         query = (
             select(
-                *(entries[name] for name in ROW_COLUMNS),
+                *(entries[name] for name in lines.ROW_COLUMNS),
                 entries.task,
-                *(metrics[name] for name in METRIC_COLUMNS),
+                *(metrics[name] for name in lines.METRIC_COLUMNS),
                 entries.run,
                 runs.label,
             )
             .join_from(schema.entries, schema.runs, runs.id == entries.run)
             .join(schema.metrics, (metrics.run == runs.id) & (metrics.task == entries.task))
             .where(runs.status == "done")
-            .order_by(entries.table, entries.scale, entries.dataset, entries.position, entries.row)
-            .order_by(entries.seed, entries.task)
         )
-        with self._reading() as connection:
-            found = connection.execute(query).mappings().all()
-        columns = [*ROW_COLUMNS, "task", *METRIC_COLUMNS, "run", "label"]
+        order = ("table", "scale", "dataset", "position", "row", "seed", "task")
+        found = self._sorted(query, order)
+        columns = [*lines.ROW_COLUMNS, "task", *lines.METRIC_COLUMNS, "run", "label"]
         return pd.DataFrame(found, columns=columns).astype({"baseline": bool, "higher_is_better": "boolean"})
 
     def runs(self) -> "pd.DataFrame":
         """One line per run, complete or not, in the order in which they were begun.
 
-        Columns: those of `RunRecord` but spec, versions, machine, notes and metrics, as plain values, None where a run
-        has none.
+        Columns: those of `RunRecord` but spec, versions, machine, notes, metrics and artifacts, as plain values, None
+        where a run has none.
         """
         import pandas as pd
 
-        columns = [name for name in RUN_COLUMNS if name not in ("spec", "versions", "machine", "notes")]
-        query = select(*(schema.runs.c[name] for name in columns)).order_by(schema.runs.c.started, schema.runs.c.id)
-        with self._reading() as connection:
-            return pd.DataFrame(connection.execute(query).mappings().all(), columns=columns, dtype=object)
+        columns = [name for name in lines.RUN_COLUMNS if name not in ("spec", "versions", "machine", "notes")]
+        found = self._sorted(select(*(schema.runs.c[name] for name in columns)), ("started", "id"))
+        return pd.DataFrame(found, columns=columns, dtype=object)
 
     def complete(self) -> tuple[list[RunRecord], list[RowRecord]]:
         """All complete runs, and all rows whose runs are complete, sorted: what an export holds."""
-        with self._reading() as connection:
+
+        def load(connection: Connection) -> tuple[list[RunRecord], list[Mapping[Any, Any]]]:
             ids = connection.scalars(select(schema.runs.c.id).where(schema.runs.c.status == "done")).all()
-            records = [record for run_id in sorted(ids) if (record := _load(connection, run_id))]
-            key = [schema.entries.c[name] for name in (*ROW_COLUMNS, "task", "run")]
-            entries = connection.execute(select(*key).order_by(*key)).mappings().all()
+            records = [record for run_id in sorted(ids) if (record := lines.load(connection, run_id))]
+            key = [schema.entries.c[name] for name in (*lines.ROW_COLUMNS, "task", "run")]
+            return records, [dict(line) for line in connection.execute(select(*key)).mappings()]
+
+        records, entries = self._database.read(load)
         rows: dict[tuple[Any, ...], dict[str, str]] = {}
-        for entry in entries:
-            rows.setdefault(tuple(entry[name] for name in ROW_COLUMNS), {})[entry["task"]] = entry["run"]
+        for entry in sorted(entries, key=lambda entry: tuple(entry.values())):
+            rows.setdefault(tuple(entry[name] for name in lines.ROW_COLUMNS), {})[entry["task"]] = entry["run"]
+        ids = {record.id for record in records}
         whole = [
-            RowRecord(**dict(zip(ROW_COLUMNS, place, strict=True)), runs=runs)
+            RowRecord(**dict(zip(lines.ROW_COLUMNS, place, strict=True)), runs=runs)
             for place, runs in rows.items()
-            if set(runs.values()) <= set(ids)
+            if set(runs.values()) <= ids
         ]
         return records, whole
 
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with _plainly(self.location), self._engine.connect() as connection:
-            yield connection
+    def troubles(self) -> list[str]:
+        """What the database itself finds wrong with its content, a sentence each."""
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        if not self.writable:
-            raise UserError(f"the store {self.location} is open for reading only.")
-        with _plainly(self.location), self._engine.execution_options(write=True).begin() as connection:
-            yield connection
+        def ask(connection: Connection) -> list[str]:
+            if connection.dialect.name != "sqlite":
+                return []  # a server looks after its files and its foreign keys
+            told = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            lost = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+            return [line for line in told if line != "ok"] + [f"a line of {line[0]} has lost its run" for line in lost]
 
-    def _prepare(self) -> None:
-        """Makes the tables of a new database. Raises `UserError` for one that is not a store, or of another version."""
-        with self._writing() if self.writable else self._reading() as connection:
-            existing = inspect(connection).get_table_names()
-            if not existing and self.writable:
-                schema.metadata.create_all(connection)
-                connection.execute(insert(schema.meta).values(key="schema", value=str(schema.VERSION)))
-            elif "meta" not in existing or "runs" not in existing:
-                raise UserError(f"{self.location} is not a sakbench store: choose another file with --store.")
-            else:
-                schema.check_version(
-                    connection.scalar(select(schema.meta.c.value).where(schema.meta.c.key == "schema")), self.location
-                )
-                schema.check_columns(inspect(connection), self.location)
+        return self._database.read(ask)
 
-
-def open_store(location: str | Path, *, write: bool) -> Store:
-    """The store at a path: a SQLite file (`.db`, `.sqlite`, `.sqlite3`) or an export (`.jsonl`, for reading only).
-
-    With `write`, a SQLite file that does not exist is made. Raises `UserError` for a path of another kind, a missing
-    file when reading, and a file that is damaged, locked, not a store or of another version.
-    """
-    path = Path(location)
-    if "://" in str(location) or path.suffix not in (*SUFFIXES, ".jsonl"):
-        given = "a URL" if "://" in str(location) else path  # a URL may hold a password, so it is not repeated
-        raise UserError(f"{given} cannot be a store: give a path that ends in {', '.join(SUFFIXES)} or .jsonl.")
-    if path.suffix == ".jsonl" and write:
-        raise UserError(f"{path} is an export, for reading only: runs are stored in a file ending in .db.")
-    if not path.exists() and path.suffix == ".jsonl":
-        raise UserError(f"there is no export at {path}: `sakbench export results --output FILE` writes one.")
-    if not write and not path.exists():
-        raise UserError(
-            f"there is no store at {path}: `sakbench run table7` makes one, "
-            "and `--store results/mini.jsonl` reads the results that come with sakbench."
-        )
-    return _open_export(path) if path.suffix == ".jsonl" else _open_sqlite(path, write=write)
-
-
-def _open_export(path: Path) -> Store:
-    def connect() -> sqlite3.Connection:
-        return _configured(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
-
-    records, rows = read_jsonl(path)
-    store = Store(create_engine("sqlite://", creator=connect, poolclass=StaticPool), str(path), writable=True)
-    store._prepare()
-    try:
-        with store._writing() as connection:
-            _fill(connection, records, rows)
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} holds what no sakbench export does ({reason}): copy the export again.") from error
-    store.writable = False
-    return store
-
-
-def _open_sqlite(path: Path, *, write: bool) -> Store:
-    if write:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"the folder {path.parent} of the store cannot be made: {error.strerror}.") from error
-        if path.exists() and not os.access(path, os.W_OK):
-            # SQLite would open it for reading and complain at the end of the first run.
-            raise _in_words(sqlite3.OperationalError("readonly"), str(path))
-
-    mode = "mode=rwc" if write else "mode=ro"
-    if not write and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        # Readers share a small file beside the database; in a folder that forbids it nobody writes either.
-        mode += "&immutable=1"
-
-    def connect() -> sqlite3.Connection:
-        # One connection for each transaction: a pool would hand the same one to forked workers.
-        uri = f"{path.absolute().as_uri()}?{mode}"
-        return _configured(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None))
-
-    store = Store(create_engine("sqlite://", creator=connect, poolclass=NullPool), str(path), writable=write)
-    store._prepare()
-    if write:
-        _use_write_ahead_log(connect, str(path))
-    return store
-
-
-def _load(connection: Connection, run_id: str) -> RunRecord | None:
-    found = connection.execute(select(schema.runs).where(schema.runs.c.id == run_id)).mappings().one_or_none()
-    if found is None:
-        return None
-    columns = [schema.metrics.c[name] for name in ("task", *METRIC_COLUMNS)]
-    query = select(*columns).where(schema.metrics.c.run == run_id).order_by(schema.metrics.c.task)
-    measured = connection.execute(query).mappings()
-    return RunRecord(**found, metrics=tuple(Measurement(**values) for values in measured))
-
-
-def _fill(connection: Connection, records: Sequence[RunRecord], rows: Sequence[RowRecord]) -> None:
-    """Put an export's content into an empty database, a statement for each table."""
-    entries = [
-        {**{name: getattr(row, name) for name in ROW_COLUMNS}, "task": task, "run": run}
-        for row in rows
-        for task, run in row.runs.items()
-    ]
-    for table, lines in {
-        schema.runs: [_run_values(record) for record in records],
-        schema.metrics: [values for record in records for values in _metric_values(record)],
-        schema.entries: entries,
-    }.items():
-        if lines:
-            connection.execute(insert(table), lines)
-
-
-def _save(connection: Connection, record: RunRecord) -> None:
-    values = _run_values(record)
-    changed = connection.execute(update(schema.runs).where(schema.runs.c.id == record.id).values(**values))
-    if not changed.rowcount:
-        connection.execute(insert(schema.runs).values(**values))
-    connection.execute(delete(schema.metrics).where(schema.metrics.c.run == record.id))
-    if record.metrics:
-        connection.execute(insert(schema.metrics), _metric_values(record))
-
-
-def _run_values(record: RunRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in RUN_COLUMNS}
-
-
-def _metric_values(record: RunRecord) -> list[dict[str, Any]]:
-    return [{"run": record.id, **asdict(measurement)} for measurement in record.metrics]
-
-
-def _begin(connection: Connection) -> None:
-    # A transaction that reads before it writes must hold the write lock from its start: SQLite lets none wait later.
-    write = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _configured(connection: sqlite3.Connection) -> sqlite3.Connection:
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
-
-
-def _use_write_ahead_log(connect: Callable[[], sqlite3.Connection], location: str) -> None:
-    """Lets readers read while a process writes. The mode stays with the file."""
-    connection = connect()
-    deadline = time.monotonic() + BUSY_SECONDS
-    try:
-        while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                # SQLite does not wait by itself here for the others that open a new store at the same moment.
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise _in_words(error, location) from error
-                time.sleep(0.01)
-    finally:
-        connection.close()
-
-
-@contextmanager
-def _plainly(location: str) -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        raise _in_words(error.orig, location) from error
-    except json.JSONDecodeError as error:
-        raise _in_words(sqlite3.DatabaseError("malformed"), location) from error
-
-
-def _in_words(error: BaseException | None, location: str) -> Exception:
-    """A database's complaint as one sentence; one that is no state of the file is given back as it is."""
-    complaint = str(error)
-    sentences = {
-        "locked": "is locked by another process: end that process, or try again when it is done",
-        "readonly": "cannot be written to: check its permissions, or choose another file with --store",
-        "unable to open": "cannot be opened: check that its path is a file and its folder is writable",
-        "not a database": "is not a SQLite file, or is damaged: choose another file with --store",
-        "malformed": "is damaged: restore a copy of it, or choose another file with --store",
-        "full": "cannot grow, the disk is full: free some space and run the same command again",
-        "disk I/O": "cannot be read or written, the disk reports an error",
-    }
-    for symptom, sentence in sentences.items():
-        if symptom in complaint:
-            return UserError(f"the store {location} {sentence}.")
-    return error if isinstance(error, Exception) else RuntimeError(complaint)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    def _sorted(self, query: Any, order: Sequence[str]) -> list[dict[str, Any]]:
+        """The lines of a query, in an order that no database's language settings change."""
+        found = self._database.read(lambda connection: [dict(line) for line in connection.execute(query).mappings()])
+        return sorted(found, key=lambda line: tuple("" if line[name] is None else line[name] for name in order))

@@ -1,14 +1,19 @@
-"""The database's tables. A change of any of them is a new `VERSION`."""
+"""The database's tables. A change of any of them is a new file in `migrations/versions`."""
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Inspector, Integer, MetaData, String, Table
-
-from sakbench.errors import UserError
-
-VERSION = 1
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
 
 metadata = MetaData()
-
-meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 
 runs = Table(
     "runs",
@@ -45,6 +50,16 @@ metrics = Table(
     Column("protocol", String, nullable=False),
 )
 
+# The files that a run left, relative to the folder of runs.
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("path", String, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+)
+
 # Which run gives which number of a table.
 entries = Table(
     "entries",
@@ -60,23 +75,29 @@ entries = Table(
     Column("run", ForeignKey("runs.id"), nullable=False),
 )
 
+# What happened to a run, in the order in which it happened; it stays where it happened and is not exported.
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run", ForeignKey("runs.id"), nullable=False),
+    Column("at", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("call", String, nullable=False),  # of the transaction that noted it, which may be tried twice
+)
 
-def check_version(found: object, location: str) -> None:
-    """Raises `UserError` if a store's schema is not the one of this package."""
-    if str(found) != str(VERSION):
-        raise UserError(
-            f"the store {location} has schema version {found}, this sakbench knows version {VERSION}: "
-            "read it with the sakbench that wrote it, or choose another file with --store."
-        )
-
-
-def check_columns(found: Inspector, location: str) -> None:
-    """Raises `UserError` if a database lacks one of the tables or columns of a store."""
-    names = set(found.get_table_names())
-    for table in metadata.tables.values():
-        columns = {column["name"] for column in found.get_columns(table.name)} if table.name in names else set()
-        if missing := {column.name for column in table.columns} - columns:
-            raise UserError(
-                f"{location} is not a whole sakbench store (its table {table.name} lacks {', '.join(sorted(missing))}):"
-                " choose another file with --store."
-            )
+# Who is at which run: see `claims`.
+claims = Table(
+    "claims",
+    metadata,
+    Column("run", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("machine", String, nullable=False),
+    Column("process", Integer, nullable=False),
+    Column("born", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("lease_s", Float, nullable=False),
+)

@@ -1,19 +1,19 @@
 """Features of frozen backbones on disk: a frozen teacher sees each image once, not once per epoch and student."""
 
-import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
 from sakbench.backbones.encoder import Encoder
 from sakbench.data import miniworld
 from sakbench.errors import UserError
-from sakbench.training import kept
+from sakbench.training import kept, whole
+from sakbench.training.alone import alone
 from sakbench.training.loop import Interrupted
 from sakbench.training.scenes import images_tensor
 
@@ -29,6 +29,7 @@ def bank(
     size: int,
     *,
     flipped: bool = False,
+    summed: bool = False,
     report: Callable[[int, int], None] = lambda done, count: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Levels:
@@ -36,12 +37,17 @@ def bank(
 
     `name` says all of the backbone that its features depend on; `encoder` builds it if it is needed. With `flipped`
     the images are mirrored first. Half precision keeps three digits of un-normalised features and halves the files.
-    The folder's name holds a digest of `name` and of the images; it is written under another name and renamed, so a
-    folder with this name is whole. Raises `Interrupted` when `stop()` became true.
+    What is on the disk is used if its sizes and, `summed`, its bytes agree with its manifest; otherwise it is computed
+    again, with a warning. Of several processes that need the same features one computes them. Raises `Interrupted` when
+    `stop()` became true, and `UserError` where they cannot be written.
     """
     folder = kept.folder(name, split.checksum, size, flipped=flipped)
-    if not folder.exists():
-        _write(folder, encoder().eval(), split, size, flipped, report, stop)
+    if kept.trouble(folder, summed=summed):
+        with alone(folder.with_name(f".{folder.name}.lock"), stop):
+            if wrong := kept.trouble(folder, summed=summed):  # whoever waited here finds what the other one computed
+                if folder.exists():
+                    warnings.warn(f"the features {folder} are computed again: {wrong}", stacklevel=2)
+                _write(folder, encoder().eval(), split, size, flipped, report, stop)
     return _read(folder)
 
 
@@ -55,12 +61,9 @@ def _write(
     stop: Callable[[], bool],
 ) -> None:
     count = len(split.images)
-    draft = folder.with_name(f".{folder.name}-{os.getpid()}")
+    draft = whole.draft_of(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{folder.name}-*"):  # by processes that were killed
-            if not psutil.pid_exists(int(left.name.rpartition("-")[2])):
-                shutil.rmtree(left, ignore_errors=True)
+        whole.clear(folder.parent)
         draft.mkdir()
         with torch.inference_mode():
             for first in range(0, count, _BATCH):
@@ -69,13 +72,14 @@ def _write(
                 rows = np.arange(first, min(first + _BATCH, count))
                 images = images_tensor(split, rows, size)
                 maps = encoder(images.flip(-1) if flipped else images)
-                for level, features in enumerate(maps, start=1):
-                    _append(draft / f"level-{level}.npy", features, count)
+                for level, features in zip(kept.LEVELS, maps, strict=True):
+                    _append(draft / level, features, count)
                 report(int(rows[-1]) + 1, count)
-        draft.rename(folder)
+        kept.write_manifest(draft)
+        whole.settle(draft, folder)
     except OSError as error:
-        if folder.exists():
-            return  # another process was faster
+        if kept.trouble(folder, summed=True) is None:
+            return  # another process was faster, where the file system knows no locks
         raise UserError(
             f"features could not be written to {folder.parent} ({error.strerror}): make room there, or name another"
             " folder in SAKBENCH_CACHE."
@@ -97,7 +101,7 @@ def _append(path: Path, features: Tensor, count: int) -> None:
 
 def _read(folder: Path) -> Levels:
     try:
-        return [np.load(folder / f"level-{level}.npy", mmap_mode="r") for level in (1, 2, 3, 4)]
+        return [np.load(folder / level, mmap_mode="r") for level in kept.LEVELS]
     except (OSError, ValueError) as error:
         raise UserError(
             f"the features {folder} cannot be read ({error}): delete the folder to compute them again."

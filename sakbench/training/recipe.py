@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+Count = Annotated[int, "from 1"]  # `RunSpec.from_dict` takes other whole numbers from 0
 Precision = Literal["fp32", "bf16"]
 
 
@@ -11,8 +12,8 @@ Precision = Literal["fp32", "bf16"]
 class Recipe:
     """Optimisation of one training run with AdamW. Learning rates are per step, not per epoch."""
 
-    steps: int
-    batch_size: int
+    steps: Count
+    batch_size: Count
     lr: float
     weight_decay: float = 0.0
     schedule: Literal["cosine", "poly"] = "cosine"

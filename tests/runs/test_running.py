@@ -14,7 +14,7 @@ import pytest
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import multi_task, under
-from sakbench.experiments.run import only_writer, planned, select
+from sakbench.experiments.run import planned, select
 from sakbench.report.running import Request, run_and_print
 from sakbench.runs.jobs import Job, jobs
 from sakbench.runs.perform import perform
@@ -31,10 +31,10 @@ def numbers(store):
     return frame.set_index(["table", "row", "task"])["value"].sort_index()
 
 
-def start(store):
+def start(store, runs=None):
     """The small table's command in a process group of its own, as a terminal would start it."""
     return subprocess.Popen(
-        [sys.executable, str(COMMAND), str(store)],
+        [sys.executable, str(COMMAND), str(store), str(runs or store.parent / "runs")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,10 +44,10 @@ def start(store):
     )
 
 
-def wait_for_checkpoint(store, process):
+def wait_for_checkpoint(runs, process):
     """Until a training that is under way has written a checkpoint; its folder."""
     while process.poll() is None:
-        for folder in (store.parent / "runs").glob("*/training/step-*"):
+        for folder in runs.glob("*/training/step-*"):
             if 0 < int(folder.name.removeprefix("step-")) < STEPS:
                 return folder
         time.sleep(0.005)
@@ -72,7 +72,7 @@ def test_kill_9_in_the_middle_changes_no_number(undisturbed, tmp_path):
     store = tmp_path / "store.db"
     for _ in range(3):
         process = start(store)
-        folder = wait_for_checkpoint(store, process)
+        folder = wait_for_checkpoint(tmp_path / "runs", process)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         # Killed in the middle of that run: a checkpoint short of its end is what there is to go on from.
@@ -83,19 +83,59 @@ def test_kill_9_in_the_middle_changes_no_number(undisturbed, tmp_path):
     pd.testing.assert_series_equal(numbers(store), undisturbed)
 
 
-def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(undisturbed, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_keeps_what_was_done_and_says_how_to_go_on(undisturbed, tmp_path, number):
     store = tmp_path / "store.db"
     process = start(store)
-    wait_for_checkpoint(store, process)
-    os.killpg(process.pid, signal.SIGINT)
+    wait_for_checkpoint(tmp_path / "runs", process)
+    os.killpg(process.pid, number)
     output, _ = process.communicate()
     assert process.returncode == 130, output
+    assert list((tmp_path / "runs").glob("*/training/step-*"))
+    assert "interrupted" in set(open_store(store, write=False).runs()["status"])
     assert "goes on from there" in output
     assert "Traceback" not in output
     process = start(store)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     pd.testing.assert_series_equal(numbers(store), undisturbed)
+
+
+def test_two_commands_that_start_at_once_share_the_table(undisturbed, place, tmp_path):
+    processes = [start(place, tmp_path / "runs") for _ in range(2)]
+    for process in processes:
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+    pd.testing.assert_series_equal(numbers(place), undisturbed)
+    store = open_store(place, write=False)
+    events = {run: [event.kind for event in store.history(run)] for run in store.runs()["id"]}
+    assert set(map(tuple, events.values())) == {("started", "finished")}, events
+    assert store.claimed() == set()
+
+
+def test_one_of_two_commands_is_killed_and_the_other_does_the_rest(undisturbed, place, tmp_path):
+    first = start(place, tmp_path / "runs")
+    wait_for_checkpoint(tmp_path / "runs", first)
+    second = start(place, tmp_path / "runs")
+    time.sleep(1)
+    first.kill()  # alone: its workers notice, and must not be in the way
+    output, _ = second.communicate()
+    first.communicate()
+    assert second.returncode == 0, output
+    pd.testing.assert_series_equal(numbers(place), undisturbed)
+
+
+def test_a_server_that_crashes_and_comes_back_costs_nothing(undisturbed, postgresql, tmp_path):
+    place = postgresql.database()
+    process = start(place, tmp_path / "runs")
+    for _ in range(2):
+        wait_for_checkpoint(tmp_path / "runs", process)
+        postgresql.stop()
+        time.sleep(2)
+        postgresql.start()
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    pd.testing.assert_series_equal(numbers(place), undisturbed)
 
 
 def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
@@ -197,8 +237,3 @@ def test_rows_are_stored_as_soon_as_they_are_complete(tiny, tmp_path):
     assert set(store.frame()["row"]) == {"Single-task baseline"}
     assert store.runs()["status"].value_counts().to_dict() == {"done": 5, "failed": 1}
     assert not list((tmp_path / "runs").glob("*/training/*"))  # served, or failed before its first checkpoint
-
-
-def test_a_second_process_in_the_same_folder_is_turned_away(tmp_path):
-    with only_writer(tmp_path), pytest.raises(UserError, match="another sakbench"), only_writer(tmp_path):
-        pass

@@ -1,4 +1,4 @@
-"""`python tiny_command.py STORE` runs a small table, as `sakbench run` would: what the fault tests kill."""
+"""`python tiny_command.py STORE RUNS` runs a small table, as `sakbench run` would: what the fault tests kill."""
 
 import sys
 from dataclasses import replace
@@ -30,4 +30,5 @@ def rows(scale, seed):
 EXPERIMENT = Experiment("faults", "A small table", rows)
 
 if __name__ == "__main__":
-    sys.exit(run_and_print(EXPERIMENT, SCALE, Request(Path(sys.argv[1]), " ".join(sys.argv), jobs=2)))
+    store, runs = sys.argv[1:]
+    sys.exit(run_and_print(EXPERIMENT, SCALE, Request(store, " ".join(sys.argv), runs=Path(runs), jobs=2)))

@@ -1,0 +1,172 @@
+"""`sakbench store`: what goes out of a store and into it, and whether all of it is whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from sakbench.errors import UserError
+from sakbench.report.output import console, print_json
+from sakbench.runs import artifacts
+from sakbench.store import export_jsonl, open_store
+from sakbench.store.location import locate
+from sakbench.training import saved, whole
+
+if TYPE_CHECKING:
+    from sakbench.store.database import Store
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that is not as it should be, and what `--repair` does about it, if it can do anything."""
+
+    where: str
+    what: str
+    remedy: str = ""
+    remove: Path | None = None
+    forget: str = ""  # a path that the store is to know no more
+
+
+def export_store(location: str | Path, output: Path) -> None:
+    """Write everything complete in a store as JSON lines."""
+    store = open_store(location, write=False)
+    export_jsonl(store, output)
+    records, rows = store.complete()
+    console(stderr=True).print(f"{len(records)} runs and {len(rows)} rows in {escape(str(output))}", highlight=False)
+
+
+def import_into(location: str | Path, files: Sequence[str], *, as_json: bool) -> None:
+    """Take the results of other stores or exports into a store; what it has already stays as it is.
+
+    Raises `UserError`, before anything is taken, for a file that is no export or store.
+    """
+    sources = [open_store(file, write=False) for file in files]
+    store = open_store(location, write=True)
+    came = []
+    for source in sources:
+        merged = store.merge(*source.complete())
+        came.append(
+            {
+                "file": str(source.location),
+                "runs": {"new": merged.added, "same": merged.same, "different": merged.different},
+                "rows": {"new": merged.rows_added, "kept": merged.rows_kept},
+            }
+        )
+        if as_json:
+            continue
+        out = console()
+        words = [f"{len(merged.added)} new runs", f"{len(merged.same)} here already", f"{merged.rows_added} new rows"]
+        out.print(f"{escape(str(source.location))}: {', '.join(words)}", highlight=False, soft_wrap=True)
+        if merged.different:
+            listed = ", ".join(merged.different[:5]) + (" …" if len(merged.different) > 5 else "")
+            out.print(
+                f"[bold]![/bold] {len(merged.different)} runs are here with other numbers, which stay: {listed}"
+                " (`sakbench show RUN` tells where each was trained)",
+                highlight=False,
+                soft_wrap=True,
+            )
+    if as_json:
+        print_json(came)
+
+
+def upgrade(location: str | Path) -> None:
+    """Bring a store that an older version wrote up to date."""
+    from sakbench.store.opening import upgrade_store
+
+    before, after = upgrade_store(locate(location))
+    said = "is up to date" if before == after else f"was of version {before} and is of version {after} now"
+    console().print(f"{escape(str(locate(location)))} {said}", highlight=False, soft_wrap=True)
+
+
+def check(location: str | Path, folder: Path | None, *, repair: bool, as_json: bool) -> int:
+    """Compare a store with the files that its runs left, and print what is wrong; returns the exit code.
+
+    With `repair`, what is damaged is removed, so that it is made again when it is needed, and what is gone is
+    forgotten. No number in the store is touched.
+    """
+    store = open_store(location, write=repair)
+    here = folder or store.location.runs
+    if not here.is_dir():
+        raise UserError(f"there is no folder of runs {here}, so nothing can be compared: name it with --runs.")
+    of_artifacts, good = _of_artifacts(store, here)
+    told = {trouble.remove for trouble in of_artifacts}
+    of_runs = [trouble for trouble in _of_runs(store, here) if trouble.remove is None or trouble.remove not in told]
+    troubles = [*(Trouble("store", sentence) for sentence in store.troubles()), *of_artifacts, *of_runs]
+    if repair:
+        _repair(store, troubles)
+    if as_json:
+        listed = [{"where": t.where, "what": t.what, "remedy": t.remedy} for t in troubles]
+        print_json({"folder": str(here), "whole": good, "troubles": listed, "repaired": repair})
+    else:
+        _print(troubles, good, here, repair=repair)
+    return 2 if any(not (repair and trouble.remedy) for trouble in troubles) else 0
+
+
+def _of_artifacts(store: "Store", folder: Path) -> tuple[list[Trouble], int]:
+    """What is wrong with the files that runs left, and how many are whole."""
+    from sakbench.store import integrity
+
+    busy, out, found, good = store.claimed(), console(stderr=True), [], 0
+    for one in track(list(integrity.files(store)), "reading files", console=out, disable=not out.is_terminal):
+        path = folder / one.artifact.path
+        if one.run in busy or not path.parent.is_dir():  # somebody writes there, or all of it is elsewhere
+            continue
+        state = integrity.state(one.artifact, path)
+        good += state == "whole"
+        if state == "missing":
+            remedy = "forgets it; a run that needs it trains it again"
+            found.append(Trouble(one.run, f"{path} is missing", remedy, forget=one.artifact.path))
+        elif state == "altered":
+            remedy = "removes it; a run that needs it trains it again"
+            found.append(Trouble(one.run, f"{path} has changed", remedy, remove=path, forget=one.artifact.path))
+    return found, good
+
+
+def _of_runs(store: "Store", folder: Path) -> list[Trouble]:
+    """What is wrong with runs that did not end, or with what they left; those that somebody is at are left alone."""
+    busy = store.claimed()
+    orphans = [
+        Trouble(run, "seems to be running, and its process is gone", "notes that it was interrupted")
+        for run in store.orphans()
+    ]
+    found = []
+    for place in sorted(path for path in folder.glob("*/") if path.name not in busy):
+        run, again = place.name, "removes it; the run is trained again when it is needed"
+        altered = {path: told for path, told in artifacts.problems(place).items() if path.exists()}
+        found += [Trouble(run, told, again, remove=path) for path, told in altered.items()]
+        found += [Trouble(run, told, again, remove=place / "training") for told in saved.problems(place / "training")]
+    for draft in artifacts.drafts(folder):
+        found.append(Trouble("draft", f"{draft} was left half-written by a process that is gone", "removes it", draft))
+    return [*orphans, *found]
+
+
+def _repair(store: "Store", troubles: Sequence[Trouble]) -> None:
+    busy = store.claimed()  # by now, which reading all files may have made a while ago
+    troubles = [trouble for trouble in troubles if trouble.where not in busy]
+    for path in (trouble.remove for trouble in troubles if trouble.remove):
+        try:
+            whole.discard(path) if path.is_dir() else path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{path} cannot be removed ({error.strerror}): mend its permissions.") from error
+    store.forget_artifacts([trouble.forget for trouble in troubles if trouble.forget])
+    store.sweep("its process ended without a word")
+
+
+def _print(troubles: Sequence[Trouble], good: int, folder: Path, *, repair: bool) -> None:
+    out = console()
+    told = f"{len(troubles)} {'thing is' if len(troubles) == 1 else 'things are'} not" if troubles else "no trouble"
+    out.print(f"{good} files in {escape(str(folder))} are whole, {told}", highlight=False)
+    if not troubles:
+        return
+    table = Table(box=None)
+    for heading in ("run", "what is wrong", "done" if repair else "--repair"):
+        table.add_column(heading, overflow="fold")
+    for trouble in troubles:
+        table.add_row(trouble.where, escape(trouble.what), trouble.remedy or "cannot be repaired: restore a copy")
+    out.print(table, highlight=False)
+    if not repair:
+        out.print("\n`sakbench store check --repair` does that; no number in the store is touched.", highlight=False)

@@ -1,0 +1,1 @@
+"""How stores of former versions become stores of this one (Alembic)."""
