@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train and evaluate what a table of the paper needs, and print it")
     run.add_argument("experiment", metavar="TABLE", help="table7 and the others that `sakbench ls` lists")
     _training_options(run)
-    run.add_argument("--rows", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
+    run.add_argument("--rows", default="", metavar="TEXT", help="the row of that name, or those whose name contains it")
     _weights_option(run)
     run.add_argument(
         "--protocol",

@@ -29,7 +29,7 @@ class Interruption(Exception):
 
 
 def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -> list[RunSpec]:
-    """The runs of the rows whose name contains `rows`, for every seed.
+    """The runs of the row named `rows`, or else of those whose name contains it, for every seed.
 
     Raises `UserError` when there is no such row, and for a scale that lacks the models for the experiment.
     """
@@ -38,10 +38,12 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
             f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale"
             f" {' or '.join(experiment.scales)}."
         )
-    chosen = [row for seed in seeds for row in experiment.build(scale, seed) if rows.lower() in row.name.lower()]
+    names, wanted = [row.name for row in experiment.build(scale, 0)], rows.lower()
+    exact = [name for name in names if name.lower() == wanted]
+    chosen = exact or [name for name in names if wanted in name.lower()]
     if not chosen:
-        raise unknown(f"row of {experiment.name}", rows, [row.name for row in experiment.build(scale, 0)])
-    return [spec for row in chosen for spec in row.runs]
+        raise unknown(f"row of {experiment.name}", rows, names)
+    return [spec for seed in seeds for row in experiment.build(scale, seed) if row.name in chosen for spec in row.runs]
 
 
 def missing(wanted: list[RunSpec], store: "Store | None", folder: Path) -> list[RunSpec]:

@@ -236,6 +236,7 @@ def _write(folder: Path, student: Saved) -> None:
             drafts[CARD].write_text(card(config), encoding="utf-8")
         drafts[CONFIG].write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         save_file(state, drafts[WEIGHTS], metadata={"format": "pt"})
+        drafts[WEIGHTS].chmod(0o644)  # the library lets nobody else read it
         for draft in drafts.values():
             with draft.open("rb+") as file:
                 os.fsync(file.fileno())

@@ -53,6 +53,9 @@ def ls(location: str | Path | None, *, as_json: bool) -> None:
         for e in tables.EXPERIMENTS.values()
     ]
     runs = [] if store is None else [{str(k): v for k, v in run.items()} for run in store.runs().to_dict("records")]
+    gone = set(store.orphans()) if store else set()
+    for run in runs:
+        run["status"] = "process gone" if run["id"] in gone else run["status"]
     if as_json:
         print_json({"tables": experiments, "runs": runs})
     else:

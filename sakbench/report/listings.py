@@ -66,7 +66,9 @@ def print_record(console: Console, record: RunRecord, history: Sequence[Event], 
     add("git commit", str(record.git_commit))
     add("machine", ", ".join(f"{k} {v}" for k, v in record.machine.items()))
     add("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items()))
-    add("weights", f"{record.checkpoint}, in the folder of runs" if record.checkpoint else "none")
+    gone = any(event.kind == "files gone" for event in history) and not record.artifacts
+    where = "gone (see below)" if gone else f"{record.checkpoint}, in the folder of runs"
+    add("weights", where if record.checkpoint else "none")
     for artifact in record.artifacts:
         add("file", f"{artifact.path}  {artifact.bytes:,} bytes  sha256 {artifact.sha256}")
     for name, note in record.notes.items():

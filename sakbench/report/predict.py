@@ -13,8 +13,10 @@ from rich.progress import track
 
 from sakbench.errors import UserError, unknown
 from sakbench.models import load_checkpoint
+from sakbench.models.hub import WEIGHTS
 from sakbench.plots.figures import scenes_sheet
 from sakbench.report.output import console, print_json
+from sakbench.runs import artifacts
 from sakbench.scoring.writing import as_pixels, write_png
 from sakbench.training import prediction
 
@@ -41,6 +43,7 @@ def predict(
     """
     out = console(stderr=as_json)
     found = image_files(images)
+    _require_whole(checkpoint)
     student = load_checkpoint(checkpoint, _size(size))
     known = prediction.tasks_of(student)
     for name in tasks:
@@ -66,6 +69,14 @@ def predict(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _require_whole(checkpoint: Path) -> None:
+    """Raise UserError for the weights of a run that are not those that it left."""
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    altered = artifacts.problems(folder).get(folder / WEIGHTS)
+    if altered:
+        raise UserError(f"{altered} `sakbench repeat {folder.name}` trains the run once more.")
 
 
 def image_files(given: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -11,6 +11,7 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 
 from sakbench.runs.jobs import Job
+from sakbench.runs.spec import RunSpec
 from sakbench.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ class Display(AbstractContextManager["Display"]):
 
     def __init__(self, console: Console, title: str, jobs: list[Job]) -> None:
         self.console = console
-        self.width = max((len(job.label) for job in jobs), default=0)
+        # Runs of several seeds have the same label.
+        seeds = {job.id: job.work.seed for job in jobs if isinstance(job.work, RunSpec)}
+        several = len(set(seeds.values())) > 1
+        self.labels = {
+            job.id: f"{job.label}, seed {seeds[job.id]}" if several and job.id in seeds else job.label for job in jobs
+        }
+        self.width = max(map(len, self.labels.values()), default=0)
         self.jobs = len(jobs)
         self.began: dict[str, float] = {}
         self.spent: dict[str, float] = {}  # of each job's cost
@@ -64,7 +71,7 @@ class Display(AbstractContextManager["Display"]):
         """Show a bar for the job."""
         self.others.discard(job.id)
         self.began[job.id] = time.monotonic()
-        self.bars[job.id] = self.progress.add_task(job.label, total=None, count="", losses="")
+        self.bars[job.id] = self.progress.add_task(self.labels[job.id], total=None, count="", losses="")
 
     def progressed(self, job: Job, progress: Progress) -> None:
         """Move the job's bar and the whole's."""
@@ -117,7 +124,7 @@ class Display(AbstractContextManager["Display"]):
         """What there is to say of a job, after the time since it was begun here, if it was."""
         spent = int(time.monotonic() - self.began[job.id]) if job.id in self.began else None
         clock = "" if spent is None else f"{spent // 60}:{spent % 60:02d}"
-        self.console.print(f"{job.label:<{self.width}}  {clock:>6}  {text}", highlight=False)
+        self.console.print(f"{self.labels[job.id]:<{self.width}}  {clock:>6}  {text}", highlight=False)
 
 
 class PretrainingLines:

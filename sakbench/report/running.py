@@ -35,6 +35,7 @@ from sakbench.runs.scales import Scale, with_choices
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store import Location, is_there, open_store
+from sakbench.store.location import DEFAULT as DEFAULT_STORE
 from sakbench.store.location import locate
 from sakbench.training import kept
 
@@ -122,8 +123,11 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     out = output_of(request)
     show_table(out, experiment, store, scale, as_json=request.as_json)
     if not request.as_json:
-        reads = f"`sakbench show {experiment.name}` reads it"
-        out.print(f"stored in {escape(str(request.location))} · again with --seeds 3 · {reads}", style="dim")
+        place = str(request.location)
+        reads = f"sakbench show {experiment.name}" + (f" --store {place}" if place != DEFAULT_STORE else "")
+        more = "again with --seeds 3 · " if request.seeds < 3 else ""
+        told = f"stored in {escape(place)} · {more}`{escape(reads)}` reads it"
+        out.print(told, style="dim", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -173,7 +177,7 @@ def carry_out(experiment: Experiment, scale: Scale, request: Request, wanted: li
         out.print(f"[bold]![/bold] {warning}", highlight=False)
     require_weights(runs, scale, out.print)
     again = sum(store.find(run.id) is not None for run in runs)
-    _announce(out, experiment.title, scale, request, runs, again, crew.gpus, features)
+    _announce(out, experiment.title, scale, request.folder, wanted, runs, again, crew.gpus, features)
     with _ended_like_interrupted():
         run_experiment(
             todo,
@@ -192,8 +196,8 @@ def carry_out(experiment: Experiment, scale: Scale, request: Request, wanted: li
 
 def say_stopped(request: Request) -> int:
     """Tell that what is finished is kept, and how to go on; returns the exit code."""
-    again = f"`{escape(request.again)}` goes on from there."
-    output_of(request).print(f"\nstopped; finished runs and checkpoints are kept. {again}", soft_wrap=True)
+    told = f"stopped; finished runs and checkpoints are kept. `{escape(request.again)}` goes on from there."
+    output_of(request).print(f"\n{told}", highlight=False, soft_wrap=True)
     return INTERRUPTED
 
 
@@ -261,14 +265,16 @@ def _announce(
     out: Console,
     title: str,
     scale: Scale,
-    request: Request,
+    folder: Path,
+    wanted: list[RunSpec],
     runs: list[RunSpec],
     again: int,
     gpus: int,
     features: list[Bank],
 ) -> None:
     shared = sum(run.kind == "distill" for run in runs)
-    names = "seed 0" if request.seeds == 1 else f"seeds 0 to {request.seeds - 1}"
+    seeds = sorted({run.seed for run in wanted})
+    names = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
     out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
     if not runs:
         out.print("every run is in the store already\n")
@@ -279,7 +285,7 @@ def _announce(
     if again:
         out.print(
             f"{_counted(again, 'run')} in the store already, done again for weights that are not in"
-            f" {escape(str(request.folder))}",
+            f" {escape(str(folder))}",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,10 +1,11 @@
 """`sakbench store`: what goes out of a store and into it, and whether all of it is whole."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
@@ -17,7 +18,9 @@ from sakbench.store.location import locate
 from sakbench.training import saved, whole
 
 if TYPE_CHECKING:
-    from sakbench.store.database import Store
+    from sakbench.store.database import Difference, Store
+
+_LISTED = 10  # runs with other numbers
 
 
 @dataclass(frozen=True)
@@ -52,25 +55,36 @@ def import_into(location: str | Path, files: Sequence[str], *, as_json: bool) ->
         came.append(
             {
                 "file": str(source.location),
-                "runs": {"new": merged.added, "same": merged.same, "different": merged.different},
+                "runs": {"new": merged.added, "same": merged.same, "different": asdict(merged)["different"]},
                 "rows": {"new": merged.rows_added, "kept": merged.rows_kept},
             }
         )
         if as_json:
             continue
         out = console()
-        words = [f"{len(merged.added)} new runs", f"{len(merged.same)} here already", f"{merged.rows_added} new rows"]
+        new = f"{len(merged.added)} new run{'s' * (len(merged.added) != 1)}"
+        words = [new, f"{len(merged.same)} here already", f"{merged.rows_added} new rows"]
         out.print(f"{escape(str(source.location))}: {', '.join(words)}", highlight=False, soft_wrap=True)
         if merged.different:
-            listed = ", ".join(merged.different[:5]) + (" …" if len(merged.different) > 5 else "")
-            out.print(
-                f"[bold]![/bold] {len(merged.different)} runs are here with other numbers, which stay: {listed}"
-                " (`sakbench show RUN` tells where each was trained)",
-                highlight=False,
-                soft_wrap=True,
-            )
+            _print_differences(out, merged.different)
     if as_json:
         print_json(came)
+
+
+def _print_differences(out: Console, different: "Mapping[str, Sequence[Difference]]") -> None:
+    out.print("[bold]![/bold] these are here with other numbers, which stay:", highlight=False)
+    table = Table(box=None)
+    for heading in ("run", "quantity", "protocol"):
+        table.add_column(heading)
+    for heading in ("here", "there"):
+        table.add_column(heading, justify="right")
+    for run, numbers in list(different.items())[:_LISTED]:
+        for number in numbers:
+            values = ("none" if value is None else f"{value:.6g}" for value in (number.here, number.there))
+            table.add_row(*map(escape, (run, number.task, number.protocol, *values)))
+    out.print(table, highlight=False)
+    if len(different) > _LISTED:
+        out.print(f"and {len(different) - _LISTED} more runs (--json lists all)", highlight=False)
 
 
 def upgrade(location: str | Path) -> None:
@@ -107,7 +121,10 @@ def check(location: str | Path, folder: Path | None, *, repair: bool, as_json: b
 
 
 def _of_artifacts(store: "Store", folder: Path) -> tuple[list[Trouble], int]:
-    """What is wrong with the files that runs left, and how many are whole."""
+    """What is wrong with the files that runs left, and how many are whole.
+
+    Those of runs that have no folder here, since they were trained elsewhere or somebody removed it, are passed over.
+    """
     from sakbench.store import integrity
 
     busy, out, found, good = store.claimed(), console(stderr=True), [], 0
@@ -118,10 +135,10 @@ def _of_artifacts(store: "Store", folder: Path) -> tuple[list[Trouble], int]:
         state = integrity.state(one.artifact, path)
         good += state == "whole"
         if state == "missing":
-            remedy = "forgets it; a run that needs it trains it again"
+            remedy = "forget it"
             found.append(Trouble(one.run, f"{path} is missing", remedy, forget=one.artifact.path))
         elif state == "altered":
-            remedy = "removes it; a run that needs it trains it again"
+            remedy = "remove it; a run that starts from it trains it again"
             found.append(Trouble(one.run, f"{path} has changed", remedy, remove=path, forget=one.artifact.path))
     return found, good
 
@@ -130,17 +147,17 @@ def _of_runs(store: "Store", folder: Path) -> list[Trouble]:
     """What is wrong with runs that did not end, or with what they left; those that somebody is at are left alone."""
     busy = store.claimed()
     orphans = [
-        Trouble(run, "seems to be running, and its process is gone", "notes that it was interrupted")
+        Trouble(run, "seems to be running, and its process is gone", "note that it was interrupted")
         for run in store.orphans()
     ]
     found = []
     for place in sorted(path for path in folder.glob("*/") if path.name not in busy):
-        run, again = place.name, "removes it; the run is trained again when it is needed"
+        run, again = place.name, "remove it; a run that starts from it trains it again"
         altered = {path: told for path, told in artifacts.problems(place).items() if path.exists()}
         found += [Trouble(run, told, again, remove=path) for path, told in altered.items()]
         found += [Trouble(run, told, again, remove=place / "training") for told in saved.problems(place / "training")]
     for draft in artifacts.drafts(folder):
-        found.append(Trouble("draft", f"{draft} was left half-written by a process that is gone", "removes it", draft))
+        found.append(Trouble("draft", f"{draft} was left half-written by a process that is gone", "remove it", draft))
     return [*orphans, *found]
 
 
@@ -163,10 +180,15 @@ def _print(troubles: Sequence[Trouble], good: int, folder: Path, *, repair: bool
     if not troubles:
         return
     table = Table(box=None)
-    for heading in ("run", "what is wrong", "done" if repair else "--repair"):
+    for heading in ("run", "what is wrong", f"--repair {'did' if repair else 'would'}"):
         table.add_column(heading, overflow="fold")
     for trouble in troubles:
         table.add_row(trouble.where, escape(trouble.what), trouble.remedy or "cannot be repaired: restore a copy")
     out.print(table, highlight=False)
     if not repair:
-        out.print("\n`sakbench store check --repair` does that; no number in the store is touched.", highlight=False)
+        out.print(
+            "\n`sakbench store check --repair` does that; no number in the store is touched, and `sakbench repeat RUN`"
+            " makes the weights of any run again.",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -49,6 +49,7 @@ class Database:
         self.writable = writable
         self._engine = engine
         self._has_answered = False
+        self._is_told = False  # that it does not answer
         event.listen(engine, "begin", _begin)
 
     def read(self, work: Callable[[Connection], T]) -> T:
@@ -67,13 +68,17 @@ class Database:
             try:
                 with self._engine.execution_options(write=write, call=call).begin() as connection:
                     answer = work(connection)
+                if pause > _FIRST_PAUSE and write and self._is_told:
+                    self._is_told = False
+                    warnings.warn(f"the store {self.location} answers again", stacklevel=2)
                 self._has_answered = True
                 return answer
             except DBAPIError as error:
                 waited = time.monotonic() - began
                 if not (self._has_answered and _may_come_back(error, write=write)) or waited > patience:
                     raise in_words(error.orig, self.location) from error
-                if pause == _FIRST_PAUSE and _is_away(error):
+                if not self._is_told and _is_away(error):
+                    self._is_told = True
                     warnings.warn(
                         f"the store {self.location} does not answer; what is measured is kept, and the store is asked"
                         f" again for {patience / 60:.0f} minutes",

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@dataclass(frozen=True)
+class Difference:
+    """A number of a run that is not the same in two stores; None where one of them has no such number."""
+
+    task: str
+    protocol: str
+    here: float | None
+    there: float | None
+
+
 @dataclass
 class Merged:
     """What came of merging other results into a store: runs that are new, the same, or here with other numbers (and
@@ -25,7 +35,7 @@ class Merged:
 
     added: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
-    different: list[str] = field(default_factory=list)
+    different: dict[str, list[Difference]] = field(default_factory=dict)
     rows_added: int = 0
     rows_kept: int = 0
 
@@ -183,8 +193,15 @@ class Store:
 
     def forget_artifacts(self, paths: Sequence[str]) -> None:
         """Forgets files that are gone; the numbers of their runs stay."""
-        gone = delete(schema.artifacts).where(schema.artifacts.c.path.in_(paths))
-        self._database.write(lambda connection: connection.execute(gone))
+        left = schema.artifacts.c
+
+        def forget(connection: Connection) -> None:
+            for run_id in connection.scalars(select(left.run).where(left.path.in_(paths)).distinct()).all():
+                gone = [path for path in paths if path.startswith(f"{run_id}/")]
+                lines.note(connection, run_id, "files gone", files=", ".join(gone))
+            connection.execute(delete(schema.artifacts).where(left.path.in_(paths)))
+
+        self._database.write(forget)
 
     def merge(self, records: Sequence[RunRecord], rows: Sequence[RowRecord]) -> Merged:
         """Takes in the results of another store, all or nothing. Doing it twice changes nothing.
@@ -197,15 +214,17 @@ class Store:
             for record in records:
                 if record.id not in here:
                     came.added.append(record.id)
+                elif here[record.id] == (there := lines.numbers_of(record)):
+                    came.same.append(record.id)
                 else:
-                    (came.same if here[record.id] == lines.numbers_of(record) else came.different).append(record.id)
+                    came.different[record.id] = _differences(here[record.id], there)
             new = []
             for row in rows:
-                there = rows_here.get(lines.key_of(row), {})
-                if not there or not set(there.values()) <= set(here):
+                runs_here = rows_here.get(lines.key_of(row), {})
+                if not runs_here or not set(runs_here.values()) <= set(here):
                     new.append(row)
                 else:
-                    came.rows_kept += there != row.runs
+                    came.rows_kept += runs_here != row.runs
             lines.take_in_runs(connection, [record for record in records if record.id not in here])
             lines.take_in_rows(connection, new)
             came.rows_added = len(new)
@@ -319,3 +338,11 @@ class Store:
         """The lines of a query, in an order that no database's language settings change."""
         found = self._database.read(lambda connection: [dict(line) for line in connection.execute(query).mappings()])
         return sorted(found, key=lambda line: tuple("" if line[name] is None else line[name] for name in order))
+
+
+def _differences(here: lines.Numbers, there: lines.Numbers) -> list[Difference]:
+    return [
+        Difference(*which, here.get(which), there.get(which))
+        for which in sorted(here.keys() | there.keys())
+        if here.get(which) != there.get(which)
+    ]

@@ -9,6 +9,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from sakbench.errors import UserError
+from sakbench.store.location import EXPORT
 from sakbench.store.records import Artifact, Measurement, RowRecord, RunRecord
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ _KNOWN = (1, VERSION)  # the first had no artifacts, and checkpoints relative to
 def export_jsonl(store: "Store", path: str | Path) -> None:
     """Writes all complete runs, one per line, then the rows that they fill.
 
-    The same content gives the same bytes. The file appears whole or not at all. Raises `UserError` if it cannot be
-    written.
+    The same content gives the same bytes. The file appears whole or not at all. Raises `UserError` for a file that
+    does not end in .jsonl (it might be a store), or that cannot be written.
     """
     target = Path(path)
+    if target.suffix != EXPORT:
+        raise UserError(f"{target} cannot be an export: name a file that ends in {EXPORT}.")
     records, rows = store.complete()
     lines = [
         {"type": "schema", "version": VERSION},

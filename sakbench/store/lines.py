@@ -17,7 +17,7 @@ METRIC_COLUMNS = ("metric", "value", "unit", "higher_is_better", "protocol")
 _ARTIFACT_COLUMNS = ("path", "bytes", "sha256")
 _KEY = ("table", "row", "scale", "dataset", "seed")
 
-Number = tuple[str, str, float]  # task, protocol, value
+Numbers = dict[tuple[str, str], float]  # by task and protocol
 Key = tuple[Any, ...]
 
 
@@ -122,21 +122,22 @@ def take_in_rows(connection: Connection, rows: Sequence[RowRecord]) -> None:
     fill(connection, [], rows)
 
 
-def numbers_by_run(connection: Connection) -> dict[str, set[Number]]:
+def numbers_by_run(connection: Connection) -> dict[str, Numbers]:
     """The numbers of every complete run."""
     runs, metrics = schema.runs.c, schema.metrics.c
-    found: dict[str, set[Number]] = {
-        run: set() for run in connection.scalars(select(runs.id).where(runs.status == "done"))
-    }
-    for run, *number in connection.execute(select(metrics.run, metrics.task, metrics.protocol, metrics.value)):
+    complete = connection.scalars(select(runs.id).where(runs.status == "done"))
+    found: dict[str, Numbers] = {run: {} for run in complete}
+    for run, task, protocol, value in connection.execute(
+        select(metrics.run, metrics.task, metrics.protocol, metrics.value)
+    ):
         if run in found:
-            found[run].add((number[0], number[1], number[2]))
+            found[run][task, protocol] = value
     return found
 
 
-def numbers_of(record: RunRecord) -> set[Number]:
+def numbers_of(record: RunRecord) -> Numbers:
     """What is compared of two records of a run."""
-    return {(m.task, m.protocol, m.value) for m in record.metrics}
+    return {(m.task, m.protocol): m.value for m in record.metrics}
 
 
 def rows_by_key(connection: Connection) -> dict[Key, dict[str, str]]:

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from sakbench.errors import UserError
 
+DEFAULT = "results/sakbench.db"
 SUFFIXES = (".db", ".sqlite", ".sqlite3")
 EXPORT = ".jsonl"
 _SCHEMES = ("postgresql", "postgresql+psycopg")
@@ -67,17 +68,18 @@ def hide_passwords(text: str) -> str:
 
 
 def _database(text: str) -> Location:
+    wrong = UserError(f"the URL cannot be that of a store (is a password percent-encoded?): give {_ALLOWED}.")
     try:
         url = urlsplit(text)
         host, port, user, password = url.hostname, url.port, url.username, url.password
-    except ValueError:
-        host = port = user = password = None
-    else:
-        if url.scheme not in _SCHEMES:
-            raise UserError(f"a URL of {url.scheme} cannot be a store: give {_ALLOWED}.")
-    # An unquoted / ? # in a password would leave the rest of it where the host or the path is.
-    if not host or len(url.path) < 2 or "/" in url.path[1:] or ("@" in text and user is None) or url.fragment:
-        raise UserError(f"the URL cannot be that of a store (is a password percent-encoded?): give {_ALLOWED}.")
+    except ValueError as error:
+        raise wrong from error
+    if url.scheme not in _SCHEMES:
+        raise UserError(f"a URL of {url.scheme} cannot be a store: give {_ALLOWED}.")
+    # An unquoted / ? # @ in a password would leave the rest of it where the host or the path is.
+    quoted = "/" not in url.path[1:] and not url.fragment and text.partition("?")[0].count("@") == (user is not None)
+    if not host or len(url.path) < 2 or not quoted:
+        raise wrong
     hidden = ":***" if password or "password" in dict(parse_qsl(url.query)) else ""
     name = f"{user or ''}{hidden}@" if user or hidden else ""
     shown = f"{url.scheme}://{name}{host}{f':{port}' if port else ''}{url.path}"

@@ -63,7 +63,7 @@ def upgrade_store(location: Location) -> tuple[str, str]:
     database = _database(location, write=True)
     before = database.read(lambda connection: versions.version(connection, location))
     if before is None:
-        raise UserError(f"{location} is not a sakbench store, it is empty: choose another one with --store.")
+        raise UserError(f"{location} is not a sakbench store yet, it is empty: there is nothing to upgrade.")
     database.write(lambda connection: versions.upgrade(connection, location))
     return before, versions.HEAD
 
@@ -81,8 +81,8 @@ def _is_whole(database: Database) -> bool:
 def _require_file(place: Location) -> None:
     if place.kind == "sqlite" and not place.path.exists():
         raise UserError(
-            f"there is no store at {place}: `sakbench run table7` makes one, "
-            "and `--store results/mini.jsonl` reads the results that come with sakbench."
+            f"there is no store at {place}: `sakbench run table7 --store {place}` makes one, and the repository's"
+            " results/mini.jsonl holds the results that come with sakbench."
         )
 
 

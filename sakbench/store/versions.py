@@ -43,7 +43,7 @@ def require_head(connection: Connection, location: Location) -> None:
     """Raise `UserError` unless a database is a whole store of today's version."""
     found = version(connection, location)
     if found is None:
-        raise UserError(f"{location} is not a sakbench store, it is empty: choose another one with --store.")
+        raise UserError(f"{location} is not a sakbench store yet, it is empty: `sakbench run` makes one of it.")
     if found != HEAD:
         raise UserError(
             f"the store {location} was written by an older sakbench (schema version {found}, today's is {HEAD}):"

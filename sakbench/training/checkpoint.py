@@ -43,7 +43,7 @@ def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: t
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"the checkpoint {target} could not be written ({error}): make room or choose another place;"
-            " the checkpoint before it is kept."
+            " what was written before it is kept."
         ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -70,6 +70,7 @@ def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Write tensors as safetensors; each is copied out so that shared storage is no obstacle."""
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
+    path.chmod(0o644)  # the library lets nobody else read it, and machines may share the folder under several names
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

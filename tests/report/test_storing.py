@@ -57,7 +57,8 @@ def test_other_numbers_are_told_and_do_not_replace_those_that_are_here(sakbench,
     text = (tmp_path / "a.jsonl").read_text().replace("26.0", "27.0", 1)
     (tmp_path / "a.jsonl").write_text(text)
     done = sakbench("store", "import", "a.jsonl")
-    assert done.returncode == 0 and "1 runs are here with other numbers, which stay: aaaa" in done.stdout
+    assert done.returncode == 0 and "other numbers, which stay" in done.stdout
+    assert ["aaaa", "semseg", "test", "26", "27"] in [line.split() for line in done.stdout.splitlines()]
     assert store.find("aaaa").metrics[0].value == 26.0
 
 
@@ -70,6 +71,12 @@ def test_what_cannot_be_imported(sakbench, store, tmp_path):
     assert complains(sakbench("store", "import", "results/sakbench.db", "--store", "a.jsonl"), "for reading only")
     assert complains(sakbench("store", "export", "no/a.jsonl", "--store", "none.db"), "none.db")
     assert complains(sakbench("store", "exprot", "a.jsonl"), "exprot")
+
+
+def test_an_export_never_takes_the_place_of_a_store(sakbench, store, tmp_path):
+    for target in ("results/sakbench.db", "new.db", "out.csv"):
+        assert complains(sakbench("store", "export", target), target, ".jsonl")
+    assert store.find("aaaa") and not (tmp_path / "new.db").exists()
 
 
 def test_whole_files_are_whole(sakbench, store):
@@ -87,6 +94,8 @@ def test_damage_is_found_and_repaired(sakbench, store, tmp_path):
     broken = runs / "dddd" / "training" / "step-00000007"
     broken.mkdir(parents=True)
     (broken / "state.json").write_text("{")
+    listed = {run["id"]: run["status"] for run in json.loads(sakbench("ls", "--json").stdout)["runs"]}
+    assert listed["dddd"] == "process gone" and listed["aaaa"] == "done"
     done = sakbench("store", "check", "--json")
     found = {trouble["where"]: trouble["what"] for trouble in json.loads(done.stdout)["troubles"]}
     assert done.returncode == 2 and set(found) == {"aaaa", "bbbb", "dddd"}

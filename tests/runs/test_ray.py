@@ -48,6 +48,13 @@ def cluster():
         ray.shutdown()
 
 
+def name_of(process: psutil.Process) -> str:
+    try:
+        return "".join(process.cmdline()[:1])
+    except psutil.Error:  # it has just ended
+        return ""
+
+
 def has_checkpoint(runs: Path, job) -> bool:
     return bool(list((runs / job.id / "training").glob("step-*")))
 
@@ -62,7 +69,7 @@ def test_the_numbers_are_those_of_the_local_executor_whatever_is_killed(undistur
             if "died: exit code -9" not in happened:
                 victims = job_processes(ME)
             elif "died: its worker was lost" not in happened:
-                victims = [p for p in ME.children(recursive=True) if p.cmdline()[:1] == [f"ray::{job.label}"]]
+                victims = [p for p in ME.children(recursive=True) if name_of(p) == f"ray::{job.label}"]
             else:
                 return
             for process in victims[:1]:

@@ -194,7 +194,7 @@ def test_claims_are_kept_alive_and_a_server_that_is_away_is_no_end(postgresql):
         before = beats(store)
         while beats(store) < before + 3:
             time.sleep(0.02)
-        with pytest.warns(UserWarning, match="does not answer"):
+        with pytest.warns(UserWarning, match="answers again"):
             postgresql.stop()
             time.sleep(0.5)
             postgresql.start()

@@ -386,7 +386,11 @@ def test_merging_takes_what_is_new_and_keeps_what_is_there(store, tmp_path):
     other.record_row("table7", "SAM", position=2, runs={"semseg": "half"}, **PLACE)
     content = other.complete()
     came = store.merge(*content)
-    assert (sorted(came.added), came.same, came.different) == (["fedcba", "half"], [], [mine])
+    assert (sorted(came.added), came.same, list(came.different)) == (["fedcba", "half"], [], [mine])
+    assert [(d.task, d.here, d.there) for d in came.different[mine]] == [
+        ("rep_sim", 0.875, None),
+        ("semseg", 26.0, 99.0),
+    ]
     assert (came.rows_added, came.rows_kept) == (1, 1)
     assert store.frame()[["row", "value"]].to_numpy().tolist() == [["CLIP", 26.0], ["SAM", 1.0]]
     before = (store.complete(), store.frame())

@@ -38,6 +38,7 @@ def test_what_can_be_a_store(text, kind, shown):
         f"postgresql://me:12?{SECRET}@host/sak",
         f"postgresql://me:{SECRET}@host:many/sak",
         f"postgresql://me:{SECRET}@[::1/sak",
+        f"postgresql://me:x@{SECRET}@host/sak",
         f"postgresql:// me:{SECRET}@/",
     ],
 )
