@@ -21,9 +21,8 @@ FLOORS = [
     {"tasks"},
 ]
 GROUND = {"data", "metrics", "backbones", "store", "analysis", "plots"}
-LEVEL = {
-    room: height for height, rooms in enumerate([{"errors", "cache"}, GROUND, *reversed(FLOORS)]) for room in rooms
-}
+CELLARS = [{"errors", "cache", "holder"}, {"whole"}]
+LEVEL = {room: height for height, rooms in enumerate([*CELLARS, GROUND, *reversed(FLOORS)]) for room in rooms}
 
 
 def imports():

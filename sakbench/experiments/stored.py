@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sakbench import whole
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment, Row
 from sakbench.runs.executor import Claim, Taken
@@ -14,7 +15,6 @@ from sakbench.runs.plan import label, training_folder
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
 from sakbench.store.records import Artifact, Measurement, RunRecord
-from sakbench.training import whole
 
 if TYPE_CHECKING:
     from sakbench.store.claims import Claims

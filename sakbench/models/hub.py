@@ -4,7 +4,6 @@ The configuration rebuilds the architecture without any other weights; README.md
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from sakbench import backbones
+from sakbench import backbones, whole
 from sakbench.backbones.encoder import Encoder, resize_position_embedding
 from sakbench.backbones.inputs import IMAGENET
 from sakbench.errors import UserError
@@ -227,7 +226,7 @@ def _write(folder: Path, student: Saved) -> None:
     assert isinstance(student, nn.Module)
     config = student.config
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in student.state_dict().items()}
-    drafts = {name: folder / f".draft-{os.getpid()}-{name}" for name in (CARD, CONFIG, WEIGHTS)}
+    drafts = {name: whole.draft_of(folder / name) for name in (CARD, CONFIG, WEIGHTS)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CARD).exists():
@@ -238,10 +237,10 @@ def _write(folder: Path, student: Saved) -> None:
         save_file(state, drafts[WEIGHTS], metadata={"format": "pt"})
         drafts[WEIGHTS].chmod(0o644)  # the library lets nobody else read it
         for draft in drafts.values():
-            with draft.open("rb+") as file:
-                os.fsync(file.fileno())
+            whole.sync(draft)
         for name, draft in drafts.items():
             draft.replace(folder / name)
+        whole.sync(folder)
     except (OSError, SafetensorError) as error:
         raise UserError(f"the model could not be written to {folder} ({error}): make room there.") from error
     finally:

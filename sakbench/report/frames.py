@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from sakbench import whole
 from sakbench.analysis.leaderboard import leaderboard
 from sakbench.errors import UserError
 from sakbench.experiments import tables
@@ -16,7 +17,6 @@ from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.store import published
 from sakbench.store.database import Store
-from sakbench.store.jsonl import write_whole
 
 
 def show_table(out: Console, experiment: Experiment, store: Store, scale: Scale | None, *, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def export_leaderboard(store: Store, output: Path | None, *, as_json: bool) -> N
         print(text.rstrip("\n"))
         return
     try:
-        write_whole(output, text)
+        whole.write_text(output, text)
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
 

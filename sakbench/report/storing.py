@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from sakbench import whole
 from sakbench.errors import UserError
 from sakbench.report.output import console, print_json
 from sakbench.runs import artifacts
 from sakbench.store import export_jsonl, open_store
 from sakbench.store.location import locate
-from sakbench.training import saved, whole
+from sakbench.training import saved
 
 if TYPE_CHECKING:
     from sakbench.store.database import Difference, Store

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypedDict
 
-from sakbench.training import whole
+from sakbench import whole
 
 NAME, WEIGHTS = "artifacts.json", "model.safetensors"
 

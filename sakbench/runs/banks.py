@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sakbench import backbones, data
+from sakbench import backbones, data, whole
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Bank, banks_of
 from sakbench.runs.spec import RunSpec
-from sakbench.training import kept, whole
+from sakbench.training import kept
 
 Weights = Mapping[str, Path]  # local files by backbone
 

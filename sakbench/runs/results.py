@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from sakbench import whole
 from sakbench.errors import UserError
-from sakbench.training import whole
 
 _NAME = "result.json"
 

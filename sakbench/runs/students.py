@@ -8,7 +8,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from sakbench import backbones, tasks
+from sakbench import backbones, tasks, whole
 from sakbench.backbones.encoder import Encoder
 from sakbench.data import catalogue, miniworld
 from sakbench.errors import UserError
@@ -22,7 +22,6 @@ from sakbench.runs.artifacts import WEIGHTS, Artifact
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks import protocols
 from sakbench.tasks.base import Task
-from sakbench.training import whole
 from sakbench.training.checkpoint import write_tensors
 from sakbench.training.scenes import TARGET_SIZE
 

@@ -18,9 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from sakbench.errors import UserError
+from sakbench.holder import Holder, this_process
 from sakbench.store import schema
 from sakbench.store.connection import Database
-from sakbench.store.holder import Holder, this_process
 
 LEASE_SECONDS = 60.0
 _BEATS = 4  # per lease

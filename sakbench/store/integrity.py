@@ -1,10 +1,10 @@
 """Whether the files that a store's runs left are what they were."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sakbench import whole
 from sakbench.store.database import Store
 from sakbench.store.records import Artifact
 
@@ -28,9 +28,4 @@ def state(artifact: Artifact, path: Path) -> Literal["whole", "missing", "altere
     if not path.is_file():
         return "missing"
     same_size = path.stat().st_size == artifact.bytes
-    return "whole" if same_size and _sha256(path) == artifact.sha256 else "altered"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return "whole" if same_size and whole.sha256(path) == artifact.sha256 else "altered"

@@ -1,13 +1,12 @@
 """A store as JSON lines: what the project ships and what travels between machines."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
+from sakbench import whole
 from sakbench.errors import UserError
 from sakbench.store.location import EXPORT
 from sakbench.store.records import Artifact, Measurement, RowRecord, RunRecord
@@ -39,7 +38,7 @@ def export_jsonl(store: "Store", path: str | Path) -> None:
     text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, text)
+        whole.write_text(target, text)
     except OSError as error:
         raise UserError(f"{target} cannot be written: {error.strerror}.") from error
 
@@ -128,22 +127,3 @@ def _fits(value: object, wanted: Any) -> bool:
     if kind in (int, float):
         return isinstance(value, (int, kind)) and not isinstance(value, bool)
     return isinstance(value, kind)
-
-
-def write_whole(target: Path, text: str) -> None:
-    """Writes a text file so that whoever reads it sees the former content or the new one, whatever happens meanwhile.
-
-    Raises `OSError` if it cannot.
-    """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o644)
-        draft.replace(target)
-    except OSError:
-        draft.unlink()
-        raise

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
 
+from sakbench.holder import this_process
 from sakbench.store import schema
-from sakbench.store.holder import this_process
 from sakbench.store.records import Artifact, Event, Measurement, RowRecord, RunRecord, Status
 
 RUN_COLUMNS = tuple(f.name for f in fields(RunRecord) if f.name not in ("metrics", "artifacts"))

@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sakbench import whole
 from sakbench.errors import UserError
-from sakbench.training import saved, whole
-from sakbench.training.whole import sha256
+from sakbench.training import saved
+from sakbench.whole import sha256
 
 
 def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

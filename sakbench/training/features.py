@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sakbench import whole
 from sakbench.backbones.encoder import Encoder
 from sakbench.data import miniworld
 from sakbench.errors import UserError
-from sakbench.training import kept, whole
+from sakbench.training import kept
 from sakbench.training.alone import alone
 from sakbench.training.loop import Interrupted
 from sakbench.training.scenes import images_tensor

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sakbench.cache import cache_folder
-from sakbench.training.whole import sha256
+from sakbench.whole import sha256
 
 LEVELS = tuple(f"level-{level}.npy" for level in (1, 2, 3, 4))
 _MANIFEST = "manifest.json"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sakbench.training.whole import sha256, unsealed
+from sakbench.whole import sha256, unsealed
 
 STATE = "state.json"
 

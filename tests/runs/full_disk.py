@@ -13,14 +13,14 @@ from unittest.mock import patch
 
 import torch
 
-from sakbench import backbones, data
+from sakbench import backbones, data, whole
 from sakbench.errors import UserError
 from sakbench.experiments.rows import multi_task
 from sakbench.runs import artifacts, perform, results
 from sakbench.runs.place import Place
 from sakbench.runs.plan import training_folder
 from sakbench.runs.scales import MINI
-from sakbench.training import checkpoint, features, kept, saved, whole
+from sakbench.training import checkpoint, features, kept, saved
 
 
 def files(folder: Path) -> dict[str, bytes]:

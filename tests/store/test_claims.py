@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
+from sakbench import holder
 from sakbench.store import claims as claims_module
-from sakbench.store import holder, lines, open_store, schema
+from sakbench.store import lines, open_store, schema
 from sakbench.store.claims import Claims
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from sakbench import whole
 from sakbench.errors import UserError
-from sakbench.training import checkpoint, saved, whole
+from sakbench.training import checkpoint, saved
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 
@@ -72,14 +73,13 @@ def test_a_checkpoint_of_an_older_version_goes_on(folder):
 
 
 def test_only_drafts_of_processes_that_certainly_ended_are_cleared(folder):
-    code = (
-        "import sys, pathlib; from sakbench.training.whole import draft_of; print(draft_of(pathlib.Path(sys.argv[1])))"
-    )
+    code = "import sys, pathlib; from sakbench.whole import draft_of; print(draft_of(pathlib.Path(sys.argv[1])))"
     named = subprocess.run([sys.executable, "-c", code, folder / "checkpoint"], capture_output=True, text=True)
     dead, alive = Path(named.stdout.strip()), whole.draft_of(folder / "another")
-    *_, machine, process, born = alive.name.replace(".draft", "").split("-")
+    *_, machine, process, born, number = alive.name.replace(".draft", "").split("-")
     elsewhere = folder / dead.name.replace(f"draft-{machine}", "draft-00000000")
-    reused = folder / f".checkpoint.draft-{machine}-{process}-{int(born) - 1}"  # of one that had our number before
+    # of a process that had our number before
+    reused = folder / f".checkpoint.draft-{machine}-{process}-{int(born) - 1}-{number}"
     unknown = folder / ".draft-123"  # an older version's, which does not tell where it was written
     for draft in (dead, alive, elsewhere, reused, unknown):
         draft.mkdir()

@@ -6,15 +6,14 @@ and write at once: the worst is that two compute the same map.
 
 import hashlib
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sakbench import whole
 from sakbench.cache import cache_folder
 from sakbench.errors import UserError
 
@@ -47,19 +46,10 @@ def _read(path: Path) -> Bytes | None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """A file of the cache, whole or not at all; raises UserError if it cannot be written."""
-    draft = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=".draft-", delete=False) as file:
-            draft = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o644)  # a cache may be shared
-        draft.replace(path)
+        whole.write_bytes(path, content)
     except OSError as error:
-        if draft:
-            draft.unlink(missing_ok=True)
         raise UserError(
             f"the cache {path.parent} cannot be written ({error.strerror}): make room there, or name another folder in"
             " SAKBENCH_CACHE."

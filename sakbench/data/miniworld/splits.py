@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from sakbench import whole
 from sakbench.cache import cache_folder
 from sakbench.data.miniworld.captions import CAPTION_LENGTH, caption
 from sakbench.data.miniworld.geometry import Array
@@ -212,10 +212,10 @@ def _render_split(
     folder: Path, seed: int, split: str, kind: str, count: int, workers: int, progress: Progress | None
 ) -> Manifest:
     """Render a whole split beside its place, then move it there; its manifest."""
-    for left in folder.parent.glob(f"{folder.name}.*"):  # by a process that was killed: only one renders at a time
-        shutil.rmtree(left)
-    fresh = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    whole.clear(folder.parent)
+    fresh = whole.draft_of(folder)
     try:
+        fresh.mkdir()
         for name, (dtype, shape) in _layout(kind).items():
             _reserve(fresh / f"{name}.npy", np.dtype(dtype), (count, *shape))
         step = min(_CHUNK, -(-count // max(workers, 1)))
@@ -233,10 +233,7 @@ def _render_split(
             "arrays": _sums(fresh, kind),
         }
         (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.chmod(0o755)  # a cache may be shared
-        fresh.rename(folder)
+        whole.settle(fresh, folder)
     except (OSError, subprocess.CalledProcessError) as error:
         raise UserError(
             f"the scenes of {kind} {split} could not be rendered into {folder.parent} ({error}): make room there, or"
@@ -281,14 +278,9 @@ def _render_apart(folder: Path, seed: int, kind: str, start: int, stop: int) -> 
 
 def _sums(folder: Path, kind: str) -> dict[str, dict[str, int | str]]:
     return {
-        name: {"bytes": (folder / f"{name}.npy").stat().st_size, "sha256": _digest(folder / f"{name}.npy")}
+        name: {"bytes": (folder / f"{name}.npy").stat().st_size, "sha256": whole.sha256(folder / f"{name}.npy")}
         for name in _layout(kind)
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checksum(manifest: Manifest) -> str:
@@ -320,7 +312,7 @@ def _trouble(folder: Path, manifest: Manifest, *, summed: float) -> str | None:
             return f"{path.name} is missing."
         if path.stat().st_size != size:
             return f"{path.name} has {path.stat().st_size} bytes instead of {size}."
-        if size <= summed and _digest(path) != digest:
+        if size <= summed and whole.sha256(path) != digest:
             return f"{path.name} does not agree with its checksum."
     return None
 

@@ -10,18 +10,20 @@ import os
 import re
 import shutil
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sakbench.store.holder import Holder, this_process
+from sakbench.holder import Holder, this_process
 
-_DRAFT = re.compile(r"\..+\.draft-([0-9a-f]{8})-([0-9]+)-([0-9]+)")
+_DRAFT = re.compile(r"\..+\.draft-([0-9a-f]{8})-([0-9]+)-([0-9]+)-[0-9]+")
+_numbers = count()
 
 
 def draft_of(target: Path) -> Path:
-    """Where this process writes what is to become `target`, beside it."""
+    """Where this process can write what is to become `target`, beside it; each time another place."""
     me = this_process()
-    return target.with_name(f".{target.name}.draft-{_short(me.machine)}-{me.process}-{me.born}")
+    return target.with_name(f".{target.name}.draft-{_short(me.machine)}-{me.process}-{me.born}-{next(_numbers)}")
 
 
 def left_behind(folder: Path) -> list[Path]:
@@ -36,10 +38,15 @@ def clear(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a file of text, in UTF-8: see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file and have it on the disk. Raises `OSError`; what was there before then stays."""
     draft = draft_of(path)
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content)
         sync(draft)
         draft.replace(path)
     finally:
