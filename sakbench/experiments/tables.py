@@ -8,6 +8,7 @@ from sakbench.runs.scales import Scale
 from sakbench.tasks import protocols
 
 TRIO = ("DINOv2", "CLIP", "SAM")
+GAMMAS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 COMMITTEES = (("DINOv2",), ("CLIP",), ("SAM",), ("DINOv2", "CLIP"), TRIO)
 
 # How many times longer the multi-task baseline trains to have had at least the time of SAK's two stages and of the
@@ -113,6 +114,31 @@ def table19(scale: Scale, seed: int) -> list[Row]:
     return [_baselines(scale, seed)[0], *rows, Row("SAK", (sak(scale, seed, TRIO),), ("table19", "SAK MoR"))]
 
 
+def table20(scale: Scale, seed: int) -> list[Row]:
+    """The weight of the distillation loss in stage 2."""
+    rows = [
+        Row(f"γ = {gamma}", (sak(scale, seed, TRIO, gamma=gamma),), ("table20", f"γ = {gamma}")) for gamma in GAMMAS
+    ]
+    return [_baselines(scale, seed)[0], *rows]
+
+
+def table23(scale: Scale, seed: int) -> list[Row]:
+    """Encoders trained as CLIP was, on other data or by another loss."""
+    rows = []
+    for model, backbone in {"CLIP": scale.teachers["CLIP"], **scale.kin}.items():
+        for how, run in {"MT Full": multi_task(scale, seed, backbone), "Freeze": probe(scale, seed, backbone)}.items():
+            rows.append(Row(f"{model} {how}", (run,), ("table23", f"{model} {how}")))
+    return [_baselines(scale, seed)[0], *rows]
+
+
+def table24(scale: Scale, seed: int) -> list[Row]:
+    """SigLIP in CLIP's place."""
+    wider = replace(scale, teachers={**scale.teachers, **scale.kin})
+    committees = (("DINOv2", "CLIP"), ("DINOv2", "SigLIP"))
+    rows = [Row("+".join(c), (sak(wider, seed, c),), ("table24", "+".join(c))) for c in committees]
+    return [_baselines(scale, seed)[0], *rows]
+
+
 EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
@@ -130,6 +156,9 @@ EXPERIMENTS = {
         ),
         Experiment("compute", "Equal compute · the multi-task baseline given SAK's", compute, scales=("mini",)),
         Experiment("table19", "Table 19 · upper bounds from the teachers themselves", table19),
+        Experiment("table20", "Table 20 · the weight γ of the distillation loss", table20),
+        Experiment("table23", "Table 23 · CLIP and its kin", table23, scales=("paper",)),
+        Experiment("table24", "Table 24 · SigLIP in CLIP's place", table24, scales=("paper",)),
     )
 }
 

@@ -1,11 +1,10 @@
 """Which features of frozen backbones some runs still lack, and what these will take of the disk (no torch here)."""
 
 import shutil
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sakbench import backbones, data, whole
+from sakbench import backbones, data
 from sakbench.errors import UserError
 from sakbench.runs.jobs import Bank, banks_of
 from sakbench.runs.spec import RunSpec
@@ -36,8 +35,8 @@ def size_in_bytes(bank: Bank) -> int:
 def missing(runs: Iterable[RunSpec], weights: Weights) -> list[Bank]:
     """The features that some runs read and that are not on the disk, each once.
 
-    Those of scenes that are not rendered yet are taken to be missing. What is on the disk is read whole; what does not
-    agree with its manifest is removed, with a warning, and missing.
+    Those of scenes that are not rendered yet are taken to be missing. What is on the disk is read whole, and missing if
+    it does not agree with its manifest; nothing is changed.
     """
     read = dict.fromkeys(bank for run in runs for bank in banks_of(run))
     return [bank for bank in read if not _is_kept(bank, weights)]
@@ -72,18 +71,4 @@ def _is_kept(bank: Bank, weights: Weights) -> bool:
     if images is None:
         return False
     folder = kept.folder(identity(bank, weights), images, image_size(bank), flipped=bank.flipped)
-    wrong = kept.trouble(folder, summed=True)
-    if wrong is not None and folder.exists():
-        warnings.warn(f"the features {folder} are removed, to be computed again: {wrong}", stacklevel=2)
-        _remove(folder)
-    return wrong is None
-
-
-def _remove(folder: Path) -> None:
-    try:
-        whole.discard(folder)
-    except OSError as error:
-        raise UserError(
-            f"the damaged features {folder} cannot be removed ({error.strerror}): mend the permissions of that folder,"
-            " or name another one in SAKBENCH_CACHE."
-        ) from error
+    return kept.trouble(folder, summed=True) is None

@@ -48,7 +48,7 @@ def short(backbone: str) -> str:
     if backbone.startswith("mini_"):
         return backbone.partition(".")[2]
     paper = get_scale("paper")
-    known = {paper.vit: "ViT", **{name: model for model, name in (*paper.teachers.items(), *paper.rivals.items())}}
+    known = {name: model for model, name in {"ViT": paper.vit, **paper.teachers, **paper.rivals, **paper.kin}.items()}
     return known.get(backbone, backbone)
 
 
@@ -62,6 +62,7 @@ def _words(spec: RunSpec) -> str:
         changes = [
             *([] if spec.start else ["no stage 1"]),
             *([] if spec.gamma or spec.frozen else ["no distillation"]),
+            *([f"γ {spec.gamma:g}"] if spec.gamma not in (0.0, get_scale(spec.scale).gamma) else []),
             *([] if spec.adapter_paths else ["no adapter paths"]),
             *(["no routers"] if spec.adapter_paths and not spec.routers else []),
             *(["frozen"] if spec.frozen else []),
@@ -78,7 +79,8 @@ def _words(spec: RunSpec) -> str:
 def _sizes(spec: RunSpec) -> str:
     """The sizes of teachers and student, where they are not the scale's usual ones."""
     scale = get_scale(spec.scale)
-    if spec.backbone == scale.vit and set(dict(spec.teachers).values()) <= set(scale.teachers.values()):
+    usual = {*scale.teachers.values(), *scale.kin.values()}
+    if spec.backbone == scale.vit and set(dict(spec.teachers).values()) <= usual:
         return ""
     student = next((name for name, size in scale.sizes.items() if size.vit == spec.backbone), spec.backbone)
     backbones = set(dict(spec.teachers).values())

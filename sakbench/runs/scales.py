@@ -53,6 +53,7 @@ class Scale:
     control: str = ""  # random weights at SAM's resolution
     sizes: Mapping[str, Size] = field(default_factory=dict)  # by the paper's names, where there are several
     rivals: dict[str, str] = field(default_factory=dict)  # students that others distilled, of whom we have the weights
+    kin: dict[str, str] = field(default_factory=dict)  # encoders trained as CLIP was
     published: str = "PASCAL-Context"  # of which data set the published numbers beside it are
     distill_dataset: str = ""  # where stage 1's images are from, if not from `dataset`
     # on what Rep Sim is measured: a split and how many of its images, as many as `test_images` if 0
@@ -142,6 +143,7 @@ PAPER = Scale(
     max_dist=_PASCAL.max_dist,
     about="the paper's models, data and recipes; the rows named paper are its printed numbers.",
     rivals={"RADIO": "radio_base_patch16.v2.5", "Theia": "theia_base_patch16_224.cdiv"},
+    kin={"DFN CLIP": "vit_base_patch16_clip_224.dfn2b", "SigLIP": "vit_base_patch16_siglip_512.webli"},
     distill_dataset="imagenet-1k",
     distill_test=("test", _IMAGENET.images["test"]),
     size=_PASCAL.size,

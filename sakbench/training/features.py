@@ -1,7 +1,7 @@
 """Features of frozen backbones on disk: a frozen teacher sees each image once, not once per epoch and student."""
 
 import shutil
-import warnings
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def bank(
     `name` says all of the backbone that its features depend on; `encoder` builds it if it is needed. With `flipped`
     the images are mirrored first. Half precision keeps three digits of un-normalised features and halves the files.
     What is on the disk is used if its sizes and, `summed`, its bytes agree with its manifest; otherwise it is computed
-    again, with a warning. Of several processes that need the same features one computes them. Raises `Interrupted` when
+    again, which is told. Of several processes that need the same features one computes them. Raises `Interrupted` when
     `stop()` became true, and `UserError` where they cannot be written.
     """
     folder = kept.folder(name, split.checksum, size, flipped=flipped)
@@ -47,7 +47,7 @@ def bank(
         with alone(folder.with_name(f".{folder.name}.lock"), stop):
             if wrong := kept.trouble(folder, summed=summed):  # whoever waited here finds what the other one computed
                 if folder.exists():
-                    warnings.warn(f"the features {folder} are computed again: {wrong}", stacklevel=2)
+                    print(f"the features {folder} are computed again: {wrong}", file=sys.stderr, flush=True)
                 _write(folder, encoder().eval(), split, size, flipped, report, stop)
     return _read(folder)
 

@@ -56,6 +56,8 @@ def trouble(folder: Path, *, summed: bool) -> str | None:
                 return f"{name} has {found} bytes instead of {size}."
             if summed and sha256(folder / name) != digest:
                 return f"{name} does not agree with its checksum."
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing."
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"it is not whole ({error})."
+        return f"its manifest cannot be read ({error})."
     return None
