@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sakbench import __version__
 from sakbench.errors import INTERRUPTED, UserError
+from sakbench.store.location import DEFAULT as DEFAULT_STORE
+from sakbench.store.location import hide_passwords, without_passwords
 
 if TYPE_CHECKING:
     from sakbench.report.running import Request
     from sakbench.runs.scales import Scale
 
-DEFAULT_STORE = "results/sakbench.db"
 _MOST = 1000  # seeds or processes
 
 
@@ -56,8 +57,6 @@ def _plain_warning(
 
 def _in_a_line(sentence: str) -> str:
     """What a user typed may stand in it: control characters are spelled, and passwords in URLs hidden."""
-    from sakbench.store.location import hide_passwords
-
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in hide_passwords(sentence))
 
 
@@ -325,12 +324,7 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         help="NYUD-v2's true boundaries: seism (default): lines doubled, as in published scores; clean: as they are",
     )
     _execution_options(parser)
-    parser.add_argument(
-        "--runs",
-        type=_path,
-        metavar="DIR",
-        help="folder of weights and checkpoints (default: runs, beside the store); machines share it to share a table",
-    )
+    _runs_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be done and what it takes")
     _store_option(parser)
     _json_option(parser)
@@ -355,6 +349,15 @@ def _execution_options(parser: argparse.ArgumentParser) -> None:
         help="local (default): processes of this machine; ray: a Ray cluster (pip install 'sakbench[ray]')",
     )
     parser.add_argument("--address", default="", help="of a Ray cluster that runs already (default: a local one)")
+
+
+def _runs_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runs",
+        type=_path,
+        metavar="DIR",
+        help="folder of weights and checkpoints (default: runs, beside the store); machines share it to share a table",
+    )
 
 
 def _weights_option(parser: argparse.ArgumentParser) -> None:
@@ -382,9 +385,7 @@ def _store_commands(parser: argparse.ArgumentParser) -> None:
     _json_option(merge)
     merge.set_defaults(call=_store_import)
     check = what.add_parser("check", help="find weights and checkpoints that are missing or altered")
-    check.add_argument(
-        "--runs", type=_path, metavar="DIR", help="folder of weights and checkpoints (default: runs, beside the store)"
-    )
+    _runs_option(check)
     check.add_argument(
         "--repair", action="store_true", help="remove what is damaged, so that it is made again when it is needed"
     )
@@ -488,7 +489,6 @@ def _scale(options: argparse.Namespace, weights: dict[str, Path]) -> "Scale":
 
 def _request(options: argparse.Namespace) -> "Request":
     from sakbench.report.running import Request
-    from sakbench.store.location import without_passwords
 
     return Request(
         store=options.store,
@@ -528,7 +528,7 @@ def _store_import(options: argparse.Namespace) -> int:
 
 
 def _store_check(options: argparse.Namespace) -> int:
-    from sakbench.report.storing import check
+    from sakbench.report.store_check import check
 
     return check(options.store, options.runs, repair=options.repair, as_json=options.json)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sakbench import whole
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment, Row
+from sakbench.runs.artifacts import WEIGHTS
 from sakbench.runs.executor import Claim, Taken
 from sakbench.runs.jobs import Job
 from sakbench.runs.plan import label, training_folder
@@ -118,7 +119,7 @@ class StoredRuns:
 
 def has_weights(folder: Path, run: str) -> bool:
     """Whether a run's weights lie in the folder of runs."""
-    return (folder / run / "model.safetensors").exists()
+    return (folder / run / WEIGHTS).exists()
 
 
 def fill_rows(

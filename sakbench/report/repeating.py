@@ -1,6 +1,7 @@
 """`sakbench repeat`: a stored run done once more, from nothing, and its numbers beside the stored ones."""
 
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def _require_same(spec: RunSpec, former: RunRecord, scale: Scale) -> None:
         raise UserError(f"the spec stored with run {former.id} is that of run {spec.id}: it cannot be repeated.")
     for one in spec.lineage:
         today = inputs_today(one, scale)
-        if changed := [f"{was} (now {now})" for was, now in zip(one.inputs, today, strict=False) if was != now]:
+        if one.inputs != today:
+            changed = [f"{was} (now {now})" for was, now in zip_longest(one.inputs, today) if was != now]
             commit = f"; it was trained at commit {former.git_commit}" if former.git_commit else ""
             raise UserError(f"run {former.id} rests on other versions than today's, {', '.join(changed)}{commit}.")
 

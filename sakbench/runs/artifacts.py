@@ -6,30 +6,23 @@ it, and nothing can be compared.
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 from sakbench import whole
+from sakbench.store.records import Artifact
 
 NAME, WEIGHTS = "artifacts.json", "model.safetensors"
 
 
-class Artifact(TypedDict):
-    """A file of a run: `path` is relative to the folder of all runs, `sha256` hexadecimal."""
+def write(folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Write down what the named files in a run's folder are, and return it: an `Artifact`'s values for each.
 
-    path: str
-    bytes: int
-    sha256: str
-
-
-def write(folder: Path, names: Iterable[str]) -> list[Artifact]:
-    """Write down what the named files in a run's folder are. Raises `OSError` if that cannot be done."""
-    found: list[Artifact] = [
-        {
-            "path": f"{folder.name}/{name}",
-            "bytes": (folder / name).stat().st_size,
-            "sha256": whole.sha256(folder / name),
-        }
+    Raises `OSError` if that cannot be done.
+    """
+    found = [
+        asdict(Artifact(f"{folder.name}/{name}", (folder / name).stat().st_size, whole.sha256(folder / name)))
         for name in sorted(names)
     ]
     whole.write_text(folder / NAME, json.dumps(found, indent=1) + "\n")
@@ -45,13 +38,14 @@ def problems(folder: Path) -> dict[Path, str]:
     if not sums.exists():
         return {}
     try:
-        listed: list[Artifact] = json.loads(sums.read_text(encoding="utf-8"))
-        found = {folder / Path(one["path"]).name: _problem(folder, one) for one in listed}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        listed = [Artifact(**one) for one in json.loads(sums.read_text(encoding="utf-8"))]
+        states = {folder.parent / one.path: one.state(folder.parent / one.path) for one in listed}
+    except (OSError, ValueError, TypeError) as error:
         return {sums: f"{sums} cannot be read ({error})."}
-    if folder / WEIGHTS not in found:
+    if folder / WEIGHTS not in states:
         return {sums: f"{sums} does not list {WEIGHTS}."}
-    return {file: told for file, told in found.items() if told}
+    sentences = {"missing": "is missing.", "altered": "has changed since the run left it."}
+    return {file: f"{file} {sentences[state]}" for file, state in states.items() if state != "whole"}
 
 
 def drafts(runs: Path) -> list[Path]:
@@ -60,14 +54,3 @@ def drafts(runs: Path) -> list[Path]:
     return [
         draft for folder in folders for place in (folder, folder / "training") for draft in whole.left_behind(place)
     ]
-
-
-def _problem(folder: Path, listed: Artifact) -> str | None:
-    file = folder / Path(listed["path"]).name
-    if not file.is_file():
-        return f"{file} is missing."
-    if (found := file.stat().st_size) != listed["bytes"]:
-        return f"{file} has {found} bytes instead of {listed['bytes']}."
-    if whole.sha256(file) != listed["sha256"]:
-        return f"{file} does not agree with its checksum."
-    return None

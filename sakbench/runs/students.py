@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -18,7 +19,7 @@ from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.runs import artifacts
-from sakbench.runs.artifacts import WEIGHTS, Artifact
+from sakbench.runs.artifacts import WEIGHTS
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks import protocols
 from sakbench.tasks.base import Task
@@ -62,7 +63,7 @@ def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Student:
     )
 
 
-def write(here: Path, model: Student, spec: RunSpec) -> list[Artifact]:
+def write(here: Path, model: Student, spec: RunSpec) -> list[dict[str, Any]]:
     """The model in the form that `from_pretrained` loads, beside the run's spec; returns what it wrote.
 
     The files are written in a folder of their own and moved when all are on the disk, the weights last. A card that is
@@ -87,7 +88,7 @@ def write(here: Path, model: Student, spec: RunSpec) -> list[Artifact]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _publish(draft: Path, here: Path) -> list[Artifact]:
+def _publish(draft: Path, here: Path) -> list[dict[str, Any]]:
     """Move a draft's files into a run's folder, and write down what they are."""
     files = sorted(draft.iterdir(), key=lambda file: file.name == WEIGHTS)
     for file in files:

@@ -68,7 +68,7 @@ class Database:
             try:
                 with self._engine.execution_options(write=write, call=call).begin() as connection:
                     answer = work(connection)
-                if pause > _FIRST_PAUSE and write and self._is_told:
+                if self._is_told:
                     self._is_told = False
                     warnings.warn(f"the store {self.location} answers again", stacklevel=2)
                 self._has_answered = True

@@ -39,8 +39,8 @@ def open_store(location: str | Path | Location, *, write: bool) -> Store:
             versions.upgrade(connection, place)
         versions.require_head(connection, place)
 
-    # A store that is whole already is opened without waiting for whoever writes in it.
-    database.write(prepare) if write and not _is_whole(database) else database.read(prepare)
+    # A store that has its tables is opened without waiting for whoever writes in it.
+    database.write(prepare) if write and not _has_tables(database) else database.read(prepare)
     if write and place.kind == "sqlite":
         databases.use_write_ahead_log(database)
     return Store(database)
@@ -48,8 +48,7 @@ def open_store(location: str | Path | Location, *, write: bool) -> Store:
 
 def has_tables(location: Location) -> bool:
     """Whether a PostgreSQL database has tables already."""
-    database = _database(location, write=False)
-    return database.read(lambda connection: versions.version(connection, location)) is not None
+    return _has_tables(_database(location, write=False))
 
 
 def upgrade_store(location: Location) -> tuple[str, str]:
@@ -74,7 +73,7 @@ def _database(place: Location, *, write: bool) -> Database:
     return databases.sqlite(place, write=write)
 
 
-def _is_whole(database: Database) -> bool:
+def _has_tables(database: Database) -> bool:
     return database.read(lambda connection: versions.version(connection, database.location)) is not None
 
 

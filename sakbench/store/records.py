@@ -3,8 +3,10 @@
 import math
 import re
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+
+from sakbench import whole
 
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -35,6 +37,13 @@ class Artifact:
 
     def __post_init__(self):
         require_inside(self.path)
+
+    def state(self, file: Path) -> Literal["whole", "missing", "altered"]:
+        """Whether a file is the one that the run left, by size and SHA-256; it is read whole."""
+        if not file.is_file():
+            return "missing"
+        same_size = file.stat().st_size == self.bytes
+        return "whole" if same_size and whole.sha256(file) == self.sha256 else "altered"
 
 
 @dataclass(frozen=True)

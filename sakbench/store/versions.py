@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD = "0002"  # the last file in migrations/versions
-_KNOWN = ("0001", HEAD)
+_FIRST = "0001"
 
 
 def version(connection: Connection, location: Location) -> str | None:
@@ -31,7 +31,7 @@ def version(connection: Connection, location: Location) -> str | None:
         found = f"{connection.scalar(select(column('value')).select_from(table('meta')))!s:0>4}"
     else:
         raise UserError(f"{location} is not a sakbench store: choose another one with --store.")
-    if found not in _KNOWN:
+    if not (str(found).isdecimal() and _FIRST <= str(found) <= HEAD):
         raise UserError(
             f"the store {location} has schema version {found}, this sakbench knows versions up to {HEAD}:"
             " use the sakbench that wrote it, or choose another one with --store."
@@ -66,8 +66,8 @@ def upgrade(connection: Connection, location: Location) -> None:
 
     config = _config()
     config.attributes["connection"] = connection
-    if version(connection, location) == "0001" and not inspect(connection).has_table("alembic_version"):
-        command.stamp(config, "0001")  # made before Alembic kept the version
+    if version(connection, location) == _FIRST and not inspect(connection).has_table("alembic_version"):
+        command.stamp(config, _FIRST)  # made before Alembic kept the version
     command.upgrade(config, "head")
 
 

@@ -51,11 +51,9 @@ def _acquire(lock: FileLock, stop: Callable[[], bool]) -> None:
             if not told and time.monotonic() - began > _TELL_SECONDS:
                 print(f"waiting for another process that holds {lock.lock_file}", file=sys.stderr, flush=True)
                 told = True
-        # Without locks a run is still guarded by its claim in the store, and two who compute the same features write
-        # them under different names.
-        except NotImplementedError:
-            return
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
+            # Without locks a run is still guarded by its claim in the store, and two who compute the same features
+            # write them under different names.
             return

@@ -145,7 +145,7 @@ def test_a_score_keeps_its_result_without_files_of_its_own(spec, runs):
     assert results.read(training_folder(runs, score), runs) == result
     shutil.rmtree(training_folder(runs, score))
     weights.write_bytes(FLIP["flip"](weights.read_bytes()))
-    with pytest.raises(UserError, match="does not agree with its checksum"):
+    with pytest.raises(UserError, match="has changed since"):
         do(score, runs)
 
 
