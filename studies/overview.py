@@ -50,7 +50,7 @@ def table(summary: Summary) -> Figure:
 def text(measure: Measure | None, sign: str = "") -> str:
     if measure is None:
         return ""
-    return f"{measure.mean:{sign}.2f}" + ("" if measure.spread is None else f" ±{measure.spread:.2f}")
+    return f"{measure.mean:{sign}z.2f}" + ("" if measure.spread is None else f" ±{measure.spread:.2f}")
 
 
 def profile(frame: pd.DataFrame) -> Figure:

@@ -116,7 +116,7 @@ def _cell(measure: Measure | None, best: bool, *, signed: bool = False) -> str:
 def _number(value: float | None, *, signed: bool = False) -> str:
     if value is None:
         return ""
-    return f"{value:+.2f}" if signed else f"{value:.2f}"
+    return f"{value:+z.2f}" if signed else f"{value:.2f}"  # a baseline gains 0.00, never -0.00
 
 
 def leaders(summary: Summary, quantity: str) -> set[str]:
