@@ -3,7 +3,18 @@
 from dataclasses import replace
 
 from sakbench.errors import UserError, unknown
-from sakbench.experiments.rows import Experiment, Row, longer, multi_task, probe, sak, single_task, under, upper_bound
+from sakbench.experiments.rows import (
+    Experiment,
+    Row,
+    longer,
+    multi_task,
+    probe,
+    sak,
+    single_task,
+    stage1,
+    under,
+    upper_bound,
+)
 from sakbench.runs.scales import Scale
 from sakbench.tasks import protocols
 
@@ -104,6 +115,15 @@ def table9(scale: Scale, seed: int) -> list[Row]:
     return [_baselines(scale, seed)[0], *(Row(n, (run,), ("table9", n)) for n, run in variants.items())]
 
 
+def table17(scale: Scale, seed: int) -> list[Row]:
+    """How like each teacher's representations the student's are after stage 1."""
+    variants = {"no TSAP": False, "TSAP": True}
+    return [
+        Row(name, (stage1(scale, seed, TRIO, adapter_paths=paths),), ("table17", name))
+        for name, paths in variants.items()
+    ]
+
+
 def table19(scale: Scale, seed: int) -> list[Row]:
     """Upper bounds: the teachers themselves instead of a student's paths."""
     bounds = {"Addition": "addition", "Concat": "concat", "MoR": "mor"}
@@ -155,6 +175,13 @@ EXPERIMENTS = {
             profile=True,
         ),
         Experiment("compute", "Equal compute · the multi-task baseline given SAK's", compute, scales=("mini",)),
+        Experiment(
+            "table17",
+            "Table 17 · similarity to each teacher",
+            table17,
+            baseline="",
+            extras=(*(f"rep_sim {name}" for name in TRIO), "rep_sim"),
+        ),
         Experiment("table19", "Table 19 · upper bounds from the teachers themselves", table19),
         Experiment("table20", "Table 20 · the weight γ of the distillation loss", table20),
         Experiment("table23", "Table 23 · CLIP and its kin", table23, scales=("paper",)),

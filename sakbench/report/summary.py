@@ -8,6 +8,7 @@ import pandas as pd
 
 from sakbench.analysis.gain import row_gains
 from sakbench.analysis.profile import mean_profiles, row_profiles
+from sakbench.data import catalogue
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment
 from sakbench.runs.scales import Scale
@@ -16,6 +17,7 @@ from sakbench.tasks.names import TASKS
 
 FREEZE = " Freeze"  # how the rows of frozen models end
 VIT_FREEZE = f"ViT{FREEZE}"  # the bias profile's reference
+_DISTILLED_ON = catalogue.get("imagenet-1k").title  # the paper's representation similarities are of its images
 PROFILE = {"mean": "bias_mean", "sd": "bias_sd", "ratio": "bias_ratio"}
 
 
@@ -159,7 +161,7 @@ def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
 def _published(published: pd.DataFrame, place: tuple[str, str], scale: Scale) -> dict[str, float]:
     """The paper's numbers of a row, a frozen model's bias profile among them; none for another data set's."""
     table, row = place
-    published = published[published["dataset"] == scale.published]
+    published = published[published["dataset"].isin((scale.published, _DISTILLED_ON))]
     rows = published[(published["table"] == table) & (published["row"] == row)]
     if row.endswith(FREEZE):
         model = row.removesuffix(FREEZE)
