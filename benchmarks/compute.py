@@ -1,6 +1,6 @@
 """What a SAK student costs next to the multi-task baseline, from the durations in a store and the teachers' speed here.
 
-`SAK_COMPUTE` in sakbench/experiments/tables.py is this ratio for the trio, rounded up: the baseline of `sakbench run
+`steps` in sakbench/experiments/paper/compute.toml is this ratio for the trio, rounded up: the baseline of `sakbench run
 compute` trains that many times longer. `python benchmarks/compute.py --store results/mini.jsonl` prints it; the store's
 runs should be of this machine, since the teachers' features are timed on it.
 """
@@ -13,8 +13,8 @@ from statistics import median
 import torch
 
 from sakbench import backbones
-from sakbench.experiments.rows import longer, multi_task, sak
-from sakbench.experiments.tables import COMMITTEES, SAK_COMPUTE
+from sakbench.experiments import tables
+from sakbench.experiments.rows import multi_task
 from sakbench.runs.scales import MINI
 from sakbench.runs.spec import RunSpec
 from sakbench.store import open_store
@@ -52,12 +52,18 @@ if __name__ == "__main__":
     seeds = sorted({int(seed) for seed in store.frame()["seed"]})
     baseline = median(seconds(multi_task(MINI, seed)) for seed in seeds)
     print(f"multi-task baseline: {baseline:.0f} s (median of {len(seeds)} seeds)")
-    for committee in COMMITTEES:
-        runs = [sak(MINI, seed, committee) for seed in seeds]
-        features = feature_seconds(committee)
+    students: dict[str, list[RunSpec]] = {}
+    for seed in seeds:
+        for row in tables.get("table7").build(MINI, seed):
+            if row.runs[0].is_sak:
+                students.setdefault(row.name, []).append(row.runs[0])
+    for name, runs in students.items():
+        features = feature_seconds(tuple(teacher for teacher, _ in runs[0].teachers))
         stages = [median(seconds(run.start) for run in runs if run.start), median(seconds(run) for run in runs)]
         ratio = (features + sum(stages)) / baseline
         costs = f"features {features:.0f} s, stage 1 {stages[0]:.0f} s, stage 2 {stages[1]:.0f} s"
-        print(f"{'+'.join(committee):20} {costs}: {ratio:.2f} times the baseline")
-    longest = median(seconds(longer(multi_task(MINI, seed), SAK_COMPUTE)) for seed in seeds)
-    print(f"the longer baseline: {longest / baseline:.2f} times the baseline (SAK_COMPUTE {SAK_COMPUTE})")
+        print(f"{name:20} {costs}: {ratio:.2f} times the baseline")
+    rows = [{row.name: row.runs[0] for row in tables.get("compute").build(MINI, seed)} for seed in seeds]
+    longest = [row["Multi-task, SAK's compute"] for row in rows]
+    factor = longest[0].recipe.steps / multi_task(MINI, 0).recipe.steps
+    print(f"the longer baseline: {median(map(seconds, longest)) / baseline:.2f} times the baseline ({factor} x steps)")

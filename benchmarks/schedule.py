@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sakbench.experiments.rows import Experiment, Row, multi_task, probe, stage1
-from sakbench.report.running import Request, run_and_print
+from sakbench.report.running import Request, run
 from sakbench.runs.scales import MINI, Scale
 from sakbench.runs.spec import RunSpec
 
@@ -100,4 +100,4 @@ if __name__ == "__main__":
     options = parser.parse_args()
     again = " ".join(["python", *sys.argv])
     request = Request(options.store, again, seeds=options.seeds, jobs=options.jobs)
-    run_and_print(SEARCHES[options.search], MINI, request)
+    run(SEARCHES[options.search], MINI, request)

@@ -80,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = commands.add_parser("run", help="train and evaluate what a table of the paper needs, and print it")
-    run.add_argument("experiment", metavar="TABLE", help="table7 and the others that `sakbench ls` lists")
+    run.add_argument(
+        "experiment", metavar="TABLE", help="table7 and the others that `sakbench ls` lists, or a file.toml of your own"
+    )
     _training_options(run)
     run.add_argument("--rows", default="", metavar="TEXT", help="the row of that name, or those whose name contains it")
     _weights_option(run)
@@ -286,10 +288,15 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         default="mini",
         help="mini (default): rendered scenes and small models, no download; paper: the paper's own, on GPUs",
     )
-    parser.add_argument("--seeds", type=_few, default=1, metavar="N", help="train with seeds 0 to N-1 (default 1)")
+    parser.add_argument(
+        "--seeds", type=_few, metavar="N", help="train with seeds 0 to N-1 (default 1, or what a file says)"
+    )
     _data_option(parser)
     parser.add_argument(
-        "--dataset", default="", metavar="NAME", help="scale paper: pascal-context (default) or nyud-v2"
+        "--dataset",
+        default="",
+        metavar="NAME",
+        help="pascal-context or nyud-v2; in mini miniworld-pascal or -nyud (default: what the table is about)",
     )
     parser.add_argument(
         "--norm",
@@ -463,24 +470,28 @@ def _json_option(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGr
 
 
 def _run(options: argparse.Namespace) -> int:
+    from sakbench.experiments import tables
     from sakbench.report.running import run
 
-    return run(options.experiment, _scale(options, dict(options.weights)), _request(options), protocol=options.protocol)
+    experiment = tables.get(options.experiment, options.protocol)
+    return run(experiment, _scale(options, dict(options.weights), experiment.benchmark), _request(options))
 
 
 def _probe(options: argparse.Namespace) -> int:
+    from sakbench.experiments import tables
     from sakbench.report.running import run
 
     weights = {options.backbone: options.weights} if options.weights else {}
-    return run(f"probe:{options.backbone}", _scale(options, weights), _request(options))
+    return run(tables.probe_of(options.backbone), _scale(options, weights), _request(options))
 
 
-def _scale(options: argparse.Namespace, weights: dict[str, Path]) -> "Scale":
+def _scale(options: argparse.Namespace, weights: dict[str, Path], benchmark: str = "") -> "Scale":
     from sakbench.report.running import scale_of
+    from sakbench.runs.scales import dataset_of
 
     return scale_of(
         options.scale,
-        options.dataset,
+        options.dataset or dataset_of(options.scale, benchmark),
         **{name: getattr(options, name) for name in ("norm", "sam_padding", "noise", "precision", "nyud_truth")},
         weights=weights,
         data=options.data,
@@ -496,7 +507,7 @@ def _request(options: argparse.Namespace) -> "Request":
         runs=getattr(options, "runs", None),
         executor=options.executor,
         address=options.address,
-        seeds=getattr(options, "seeds", 1),
+        seeds=getattr(options, "seeds", 0) or 0,
         rows=getattr(options, "rows", ""),
         data=options.data,
         gpus=options.gpus,

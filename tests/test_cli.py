@@ -31,7 +31,7 @@ def stored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stored")
     store = open_store(folder / "store.db", write=True)
     for seed in SEEDS:
-        for position, row in enumerate(tables.table7(MINI, seed)):
+        for position, row in enumerate(tables.get("table7").build(MINI, seed)):
             found = {}
             for spec in row.runs:
                 about = {"kind": spec.kind, "label": row.name, "seed": seed, "scale": "mini", "dataset": spec.dataset}
@@ -141,7 +141,7 @@ def test_a_command_imports_what_it_needs_and_no_more(stored, tmp_path, arguments
         "STORED": stored,
         "WHOLE": str(Path(stored).with_name("store.db")),
         "DATA": str(tmp_path / "data"),
-        "RUN": tables.table7(MINI, 0)[0].runs[0].id,
+        "RUN": tables.get("table7").build(MINI, 0)[0].runs[0].id,
     }
     script = (
         "import sys\n"

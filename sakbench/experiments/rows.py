@@ -18,14 +18,15 @@ class Row:
     """One line of a table. Its runs give one number per task between them."""
 
     name: str
-    runs: tuple[RunSpec, ...]
+    runs: tuple[RunSpec, ...] = ()  # none: a row of published numbers alone
     published: tuple[str, str] | None = None  # (table, row) of the paper's numbers
     note: bool = False  # not a row of the paper: shown below the table
+    best: bool = False  # an oracle: of each task the best of its runs, instead of the only one
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table of the paper. `baseline` names the row of single-task runs that its Δm is taken against."""
+    """A table. `baseline` names the row that its Δm is taken against, usually of single-task runs."""
 
     name: str
     title: str
@@ -35,11 +36,15 @@ class Experiment:
     profile: bool = False  # whether frozen rows get a bias profile
     own: bool = False  # whether it has rows of a user's own weights, which nobody else can build again
     scales: tuple[str, ...] = ("mini", "paper")  # where there are the models for it
+    benchmark: str = ""  # the paper's data set that it is about; any if empty
+    seeds: int = 1  # how many it takes where nobody says
+    file: str = ""  # a user's own, as the user named it
+    drawn_by: str = ""  # the study that draws its figure
 
     @property
     def command(self) -> str:
-        """What fills it: run table7, probe timm/NAME.TAG."""
-        return self.name.replace(":", " ", 1) if self.own else f"run {self.name}"
+        """What fills it: run table7, run my_table.toml, probe timm/NAME.TAG."""
+        return self.name.replace(":", " ", 1) if self.own else f"run {self.file or self.name}"
 
 
 def single_task(scale: Scale, seed: int, task: str, backbone: str | None = None) -> RunSpec:
@@ -62,25 +67,51 @@ def probe(scale: Scale, seed: int, backbone: str) -> RunSpec:
     return _tasks_run(scale, seed, backbone, frozen=True, recipe=scale.probe)
 
 
-def stage1(scale: Scale, seed: int, teachers: Sequence[str], *, adapter_paths: bool = True) -> RunSpec:
-    """Distillation of a committee into a student, on unlabelled images."""
+def rival(scale: Scale, seed: int, name: str, *, frozen: bool = False) -> RunSpec:
+    """A student that is distilled as others do it, fine-tuned for all tasks or with heads alone."""
+    recipe = scale.rival_recipes[name]
+    start = replace(stage1(scale, seed, recipe.teachers, adapter_paths=False), method=recipe.method)
+    return _tasks_run(
+        scale,
+        seed,
+        scale.vit,
+        recipe=scale.probe if frozen else scale.tune,
+        frozen=frozen,
+        method=recipe.method,
+        start=start,
+    )
+
+
+def stage1(
+    scale: Scale,
+    seed: int,
+    teachers: Sequence[str],
+    *,
+    adapter_paths: bool = True,
+    before: Sequence[str] = (),
+) -> RunSpec:
+    """Distillation of a committee into a student, on unlabelled images.
+
+    If it knows the first of the teachers from `before`, only the paths of the others are trained (D.4).
+    """
     return RunSpec(
         kind="distill",
         scale=scale.name,
-        dataset=scale.distill_dataset or scale.dataset,
+        dataset=scale.distill_dataset,
         backbone=scale.vit,
         recipe=scale.distill,
         seed=seed,
         train_images=scale.distill_images,
         test_split=scale.distill_test[0],
         test_images=scale.distill_test[1] or scale.test_images,
-        inputs=_inputs(scale, scale.distill_dataset, scale.vit, *(scale.teachers[name] for name in teachers)),
-        teachers=tuple((name, scale.teachers[name]) for name in teachers),
+        inputs=_inputs(scale, scale.distill_dataset, scale.vit, *(scale.encoder(name) for name in teachers)),
+        teachers=tuple((name, scale.encoder(name)) for name in teachers),
         size=scale.distill_size,
         norm=scale.norm,
-        sam_padding=_padding(scale, *(scale.teachers[name] for name in teachers)),
+        sam_padding=_padding(scale, *(scale.encoder(name) for name in teachers)),
         adapter_paths=adapter_paths,
         routers=adapter_paths,  # stage 1 has none yet; the same for students that will go without
+        start=stage1(scale, seed, before) if before else None,
     )
 
 
@@ -90,6 +121,7 @@ def sak(
     teachers: Sequence[str],
     *,
     distilled: bool = True,
+    before: Sequence[str] = (),
     gamma: float | None = None,
     adapter_paths: bool = True,
     routers: bool = True,
@@ -97,6 +129,7 @@ def sak(
     decoder: str = "simple",
 ) -> RunSpec:
     """A student of `teachers` through stage 1 (unless not `distilled`) and stage 2."""
+    start = stage1(scale, seed, teachers, adapter_paths=adapter_paths, before=before) if distilled else None
     return _tasks_run(
         scale,
         seed,
@@ -109,7 +142,7 @@ def sak(
         # A frozen student's representations cannot change, so a distillation loss would train nothing.
         gamma=0.0 if frozen else scale.gamma if gamma is None else gamma,
         decoder=decoder,
-        start=stage1(scale, seed, teachers, adapter_paths=adapter_paths) if distilled else None,
+        start=start,
     )
 
 
@@ -153,6 +186,7 @@ def _tasks_run(
     start: RunSpec | None = None,
     decoder: str = "simple",
     fuse: str = "",
+    method: str = "",
 ) -> RunSpec:
     return RunSpec(
         kind="tasks",
@@ -165,10 +199,10 @@ def _tasks_run(
         test_split="test",
         test_images=scale.test_images,
         inputs=(
-            *_inputs(scale, scale.dataset, backbone, *(scale.teachers[name] for name in teachers)),
+            *_inputs(scale, scale.dataset, backbone, *(scale.encoder(name) for name in teachers)),
             *_metrics(tasks or scale.tasks),
         ),
-        teachers=tuple((name, scale.teachers[name]) for name in teachers),
+        teachers=tuple((name, scale.encoder(name)) for name in teachers),
         adapter_paths=adapter_paths,
         routers=routers,
         tasks=tasks or scale.tasks,
@@ -178,9 +212,10 @@ def _tasks_run(
         start=start,
         decoder=decoder,
         fuse=fuse,
+        method=method,
         size=_size(scale, backbone),
         norm=scale.norm,
-        sam_padding=_padding(scale, backbone, *(scale.teachers[name] for name in teachers)),
+        sam_padding=_padding(scale, backbone, *(scale.encoder(name) for name in teachers)),
         noise=scale.noise if teachers else "position",
         nyud_truth=scale.nyud_truth if "boundary" in (tasks or scale.tasks) else "seism",
     )

@@ -38,7 +38,11 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
             f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale"
             f" {' or '.join(experiment.scales)}."
         )
-    names, wanted = [row.name for row in experiment.build(scale, 0)], rows.lower()
+    if experiment.benchmark not in ("", scale.published):
+        raise UserError(
+            f"{experiment.name} is about {experiment.benchmark}, and {scale.dataset} is not: leave --dataset out."
+        )
+    names, wanted = [row.name for row in experiment.build(scale, 0) if row.runs], rows.lower()
     exact = [name for name in names if name.lower() == wanted]
     chosen = exact or [name for name in names if wanted in name.lower()]
     if not chosen:

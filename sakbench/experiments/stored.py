@@ -145,11 +145,19 @@ def fill_rows(
 
 
 def _numbers(row: Row, quantities: tuple[str, ...], store: "Store") -> dict[str, str] | None:
-    """Which run of the row gives which quantity; None while one of its runs is not in the store."""
-    found = {}
-    for spec in row.runs:
-        record = store.find(spec.id)
+    """Which run of the row gives which quantity; None while one of its runs is not in the store, or it has none."""
+    records = [store.find(spec.id) for spec in row.runs]
+    if not records:
+        return None
+    found: dict[str, tuple[Measurement, str]] = {}
+    for record in records:
         if record is None:
             return None
-        found.update({m.task: record.id for m in record.metrics if m.task in quantities})
-    return found
+        for m in record.metrics:
+            if m.task in quantities and not (row.best and m.task in found and _as_good(found[m.task][0], m)):
+                found[m.task] = (m, record.id)
+    return {task: run for task, (_, run) in found.items()}
+
+
+def _as_good(one: Measurement, other: Measurement) -> bool:
+    return one.value >= other.value if one.higher_is_better else one.value <= other.value

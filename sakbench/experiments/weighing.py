@@ -24,13 +24,6 @@ from sakbench.runs.spec import RunSpec
 Size = tuple[int, int]
 Printed = pd.DataFrame  # the lines of one published table
 
-# what others distilled, in each size that the tables compare with
-_RIVALS = {
-    "ViT-S": {"Theia": "theia_small_patch16_224.cdiv"},
-    "ViT-B": PAPER.rivals,
-    "ViT-L": {"RADIO": "radio_large_patch16.v2.5"},
-}
-
 
 @dataclass(frozen=True)
 class Weight:
@@ -75,7 +68,7 @@ def _comparison(printed: Printed) -> dict[str, Weight]:
         "Single-task baseline": [single_task(scale, 0, task) for task in scale.tasks],
         "Multi-task baseline": [multi_task(scale, 0)],
         "SAK": [sak(scale, 0, TRIO)],
-        **{name: [multi_task(scale, 0, backbone)] for name, backbone in _RIVALS[size].items()},
+        **{name: [multi_task(scale, 0, backbone)] for name, backbone in scale.rivals.items()},
     }
     return {name: Weight(_parameters(of_row)) for name, of_row in runs.items()} | {"MLoRE": _mlore(scale, size)}
 
@@ -83,7 +76,7 @@ def _comparison(printed: Printed) -> dict[str, Weight]:
 def _sized(scale: Scale, size: str) -> Scale:
     """The scale with models of that size; where there are no teachers of it, with those of ViT-B."""
     of_size = scale.sizes[size]
-    return replace(scale, vit=of_size.vit, teachers=of_size.teachers or scale.teachers)
+    return replace(scale, vit=of_size.vit, teachers=of_size.teachers or scale.teachers, rivals=of_size.rivals)
 
 
 def _mlore(scale: Scale, size: str) -> Weight:
@@ -125,7 +118,7 @@ def _training(printed: Printed) -> dict[str, Weight]:
         "SigLIP-SO400M/14": "vit_so400m_patch14_siglip_384.webli",
         "DINOv2-g/14": "vit_giant_patch14_dinov2.lvd142m",
         "SAM-H/16": "samvit_huge_patch16.sa1b",
-        "RADIOv2.5-L/16": _RIVALS["ViT-L"]["RADIO"],
+        "RADIOv2.5-L/16": scale.rivals["RADIO"],
         "DINOv2-L/14": scale.teachers["DINOv2"],
         "OpenCLIP-L/14": scale.teachers["CLIP"],
         "SAM-L/16": scale.teachers["SAM"],

@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from sakbench.errors import INTERRUPTED, UserError, unknown
-from sakbench.experiments import tables
 from sakbench.experiments.preparation import (
     of_the_data,
     require_data,
@@ -48,8 +47,9 @@ class Request:
     """How an experiment is to be run: on which data and devices, into which store.
 
     `again` is the command that goes on after an interruption, without a password. `runs` is the folder of weights and
-    checkpoints, beside the store if None. `gpus`, `jobs` and `images` (at once on each device) are chosen for the
-    machine and the scale where they are None or 0. `executor` is local or ray, `address` that of a Ray cluster.
+    checkpoints, beside the store if None. `seeds` is the experiment's own number if 0; `gpus`, `jobs` and `images` (at
+    once on each device) are chosen for the machine and the scale where they are None or 0. `executor` is local or ray,
+    `address` that of a Ray cluster.
     """
 
     store: str | Path
@@ -57,7 +57,7 @@ class Request:
     runs: Path | None = None
     executor: str = "local"
     address: str = ""
-    seeds: int = 1
+    seeds: int = 0
     rows: str = ""
     data: Path | None = None
     gpus: int | None = None
@@ -98,13 +98,9 @@ def scale_of(
     return scale if data is None else of_the_data(scale, data)
 
 
-def run(name: str, scale: Scale, request: Request, *, protocol: str = "") -> int:
-    """Run one of the paper's experiments, by name, and print its table; returns the exit code."""
-    return run_and_print(tables.get(name, protocol), scale, request)
-
-
-def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int:
-    """Run an experiment with seeds 0 to `request.seeds` - 1 and print its table; returns the exit code."""
+def run(experiment: Experiment, scale: Scale, request: Request) -> int:
+    """Run an experiment with seeds from 0 and print its table; returns the exit code."""
+    request = replace(request, seeds=request.seeds or experiment.seeds)
     wanted = select(experiment, scale, range(request.seeds), request.rows)
     _require_use(scale, wanted)
     if request.dry_run:
@@ -124,7 +120,8 @@ def run_and_print(experiment: Experiment, scale: Scale, request: Request) -> int
     show_table(out, experiment, store, scale, as_json=request.as_json)
     if not request.as_json:
         place = str(request.location)
-        reads = f"sakbench show {experiment.name}" + (f" --store {place}" if place != DEFAULT_STORE else "")
+        which = experiment.file or experiment.name
+        reads = f"sakbench show {which}" + (f" --store {place}" if place != DEFAULT_STORE else "")
         more = "again with --seeds 3 · " if request.seeds < 3 else ""
         told = f"stored in {escape(place)} · {more}`{escape(reads)}` reads it"
         out.print(told, style="dim", highlight=False, soft_wrap=True)

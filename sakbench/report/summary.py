@@ -36,7 +36,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of a table: measured and published."""
+    """One row of a table: measured and published; a row of published numbers alone has no runs."""
 
     row: str
     seeds: list[int]
@@ -100,18 +100,21 @@ def summarize(
     delta_m = {str(row): Measure.of(values) for row, values in gains}
     profiles = _profiles(frame) if experiment.profile else {}
     lines = []
-    for name, rows in frame.sort_values("position").groupby("row", sort=False):
-        row = definition.get(str(name))
+    measured = {str(name): rows for name, rows in frame.sort_values("position").groupby("row", sort=False)}
+    shown = [name for name, row in definition.items() if name in measured or not row.runs]
+    for name in [*shown, *(name for name in measured if name not in definition)]:
+        row = definition.get(name)
+        rows = measured.get(name, frame[:0])
         lines.append(
             Line(
-                row=str(name),
+                row=name,
                 seeds=sorted(int(seed) for seed in rows["seed"].unique()),
                 runs=sorted(set(rows["run"])),
                 measured={str(task): Measure.of(group["value"]) for task, group in rows.groupby("task")},
-                delta_m=delta_m.get(str(name)),
+                delta_m=delta_m.get(name),
                 published=_published(published, row.published, scale) if row and row.published else {},
                 note=row is None or row.note,
-                profile=profiles.get(str(name), {}),
+                profile=profiles.get(name, {}),
             )
         )
     units = frame.groupby("task")[["metric", "unit"]].first()

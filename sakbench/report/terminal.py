@@ -96,7 +96,7 @@ def _protocol(summary: Summary) -> str:
 def _missing(summary: Summary) -> str:
     """What of the table is not there: seeds that some rows lack, numbers of other settings."""
     lines = [f"{line.row} has seeds {', '.join(map(str, line.seeds))} only" for line in summary.lines]
-    short = [text for text, line in zip(lines, summary.lines, strict=True) if line.seeds != summary.seeds]
+    short = [text for text, line in zip(lines, summary.lines, strict=True) if line.runs and line.seeds != summary.seeds]
     if summary.experiment.baseline and all(line.delta_m is None for line in summary.lines):
         short.append(f"Δm is taken against the row {summary.experiment.baseline}, which is not in the store")
     if summary.left_out:

@@ -39,8 +39,13 @@ def label(spec: RunSpec) -> str:
         return f"{label(spec.start)}, protocol {spec.protocol}"
     words = _words(spec)
     scale = get_scale(spec.scale)
-    usual = scale.distill if spec.kind == "distill" else scale.probe if spec.frozen else scale.tune
-    return words if spec.recipe.steps == usual.steps else f"{words}, {spec.recipe.steps} steps"
+    if spec.kind == "distill":
+        usual, images = scale.distill, scale.distill_images
+    else:
+        usual = scale.probe if spec.frozen else scale.tune
+        images = get_scale(spec.scale, spec.dataset).train_images
+    steps = [f"{spec.recipe.steps} steps"] * (spec.recipe.steps != usual.steps)
+    return ", ".join([words, *[f"{spec.train_images} images"] * (spec.train_images != images), *steps])
 
 
 def short(backbone: str) -> str:
@@ -52,8 +57,18 @@ def short(backbone: str) -> str:
     return known.get(backbone, backbone)
 
 
+# Methods that distil a committee into a plain backbone, as their students are called here.
+_METHODS = {"radio": "RADIO-like", "theia": "Theia-like"}
+
+
 def _words(spec: RunSpec) -> str:
     backbone = short(spec.backbone)
+    if spec.method and spec.kind == "distill":
+        return f"stage 1 {_METHODS[spec.method]} of {spec.committee}{_sizes(spec)}"
+    if spec.method:
+        return f"{'probe' if spec.frozen else 'multi-task'} {_METHODS[spec.method]}"
+    if spec.kind == "distill" and spec.start:
+        return f"stage 1 {spec.start.committee}, then {_added(spec)}"
     if spec.kind == "distill":
         return f"stage 1 {spec.committee}{_sizes(spec)}" + ("" if spec.adapter_paths else ", no adapter paths")
     if spec.fuse:
@@ -61,6 +76,7 @@ def _words(spec: RunSpec) -> str:
     if spec.is_sak:
         changes = [
             *([] if spec.start else ["no stage 1"]),
+            *([f"{_added(spec.start)} added"] if spec.start and spec.start.start else []),
             *([] if spec.gamma or spec.frozen else ["no distillation"]),
             *([f"γ {spec.gamma:g}"] if spec.gamma not in (0.0, get_scale(spec.scale).gamma) else []),
             *([] if spec.adapter_paths else ["no adapter paths"]),
@@ -74,6 +90,12 @@ def _words(spec: RunSpec) -> str:
     student = f"single-task {spec.tasks[0]}" if len(spec.tasks) == 1 else "multi-task"
     student += f" {spec.decoder}" if spec.decoder != "simple" else ""
     return student if spec.backbone == get_scale(spec.scale).vit else f"{student} {backbone}"
+
+
+def _added(stage1: RunSpec) -> str:
+    """The teachers that a stage 1 adds to the student that it begins with."""
+    assert stage1.start is not None
+    return "+".join(name for name, _ in stage1.teachers[len(stage1.start.teachers) :])
 
 
 def _sizes(spec: RunSpec) -> str:

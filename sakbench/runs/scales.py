@@ -26,10 +26,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class Size:
-    """Models of one size: the ImageNet ViT, and the teachers where they exist in it."""
+    """Models of one size: the ImageNet ViT, the teachers where they exist in it, and what others distilled."""
 
     vit: str
     teachers: dict[str, str]
+    rivals: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """How others distil a committee into one student: the method (see `RunSpec`) and its teachers."""
+
+    method: str
+    teachers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Scale:
     control: str = ""  # random weights at SAM's resolution
     sizes: Mapping[str, Size] = field(default_factory=dict)  # by the paper's names, where there are several
     rivals: dict[str, str] = field(default_factory=dict)  # students that others distilled, of whom we have the weights
+    rival_recipes: Mapping[str, Rival] = field(default_factory=dict)  # and how we distil them where we have not
     kin: dict[str, str] = field(default_factory=dict)  # encoders trained as CLIP was
     published: str = "PASCAL-Context"  # of which data set the published numbers beside it are
     distill_dataset: str = ""  # where stage 1's images are from, if not from `dataset`
@@ -67,6 +77,15 @@ class Scale:
     precision: Precision = "fp32"  # of all recipes; the authors' is float32
     nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # by a run's kind; none: a core of the CPU for each run
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """The backbones that have a name in the paper: ViT, the teachers, others' students, CLIP's kin."""
+        return {"ViT": self.vit, **self.teachers, **self.rivals, **self.kin}
+
+    def encoder(self, name: str) -> str:
+        """The backbone of that name of the paper; any other name is a backbone's own."""
+        return self.encoders.get(name, name)
 
 
 MINI = Scale(
@@ -86,6 +105,18 @@ MINI = Scale(
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's numbers.",
     control="mini_samvit_b.random",
+    # RADIO's teachers are of these three kinds. Theia's are a supervised ViT, DINOv2 and CLIP; here the supervised ViT
+    # is what the student begins as.
+    rival_recipes={"RADIO": Rival("radio", ("DINOv2", "CLIP", "SAM")), "Theia": Rival("theia", ("DINOv2", "CLIP"))},
+    distill_dataset="miniworld-pascal",
+)
+
+# Mini's second data set: furnished rooms with depth. Stage 1 stays what it is, as the paper's stays ImageNet's.
+_MINI_NYUD = replace(
+    MINI,
+    dataset="miniworld-nyud",
+    tasks=("semseg", "depth", "normals", "boundary"),
+    published="NYUD-v2",
 )
 
 _IMAGENET = catalogue.get("imagenet-1k")
@@ -107,7 +138,7 @@ STAGE2 = Recipe(steps=40_000, batch_size=4, lr=2e-5, weight_decay=1e-6, schedule
 
 # Table 10
 _SIZES = {
-    "ViT-S": Size("vit_small_patch16_384.augreg_in21k_ft_in1k", {}),
+    "ViT-S": Size("vit_small_patch16_384.augreg_in21k_ft_in1k", {}, rivals={"Theia": "theia_small_patch16_224.cdiv"}),
     "ViT-B": Size(
         "vit_base_patch16_384.augreg_in21k_ft_in1k",
         {
@@ -115,6 +146,7 @@ _SIZES = {
             "CLIP": "vit_base_patch16_clip_384.laion2b_ft_in12k_in1k",
             "SAM": "samvit_base_patch16.sa1b",
         },
+        rivals={"RADIO": "radio_base_patch16.v2.5", "Theia": "theia_base_patch16_224.cdiv"},
     ),
     "ViT-L": Size(
         "vit_large_patch16_384.augreg_in21k_ft_in1k",
@@ -123,6 +155,7 @@ _SIZES = {
             "CLIP": "vit_large_patch14_clip_336.laion2b_ft_in12k_in1k",
             "SAM": "samvit_large_patch16.sa1b",
         },
+        rivals={"RADIO": "radio_large_patch16.v2.5"},
     ),
 }
 
@@ -142,7 +175,7 @@ PAPER = Scale(
     gamma=1.0,  # B.6
     max_dist=_PASCAL.max_dist,
     about="the paper's models, data and recipes; the rows named paper are its printed numbers.",
-    rivals={"RADIO": "radio_base_patch16.v2.5", "Theia": "theia_base_patch16_224.cdiv"},
+    rivals=_SIZES["ViT-B"].rivals,
     kin={"DFN CLIP": "vit_base_patch16_clip_224.dfn2b", "SigLIP": "vit_base_patch16_siglip_512.webli"},
     distill_dataset="imagenet-1k",
     distill_test=("test", _IMAGENET.images["test"]),
@@ -188,24 +221,44 @@ def get(name: str, dataset: str = "") -> Scale:
     """
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
-    scale = SCALES[name]
+    scale, known = SCALES[name], _DATASETS[name]
     if dataset in ("", scale.dataset):
         return scale
-    others = (
-        [other.name for other in catalogue.CATALOGUE.values() if other.tasks and other.name != scale.dataset]
-        if name == "paper"
-        else []
-    )
-    if dataset not in others:
-        raise unknown(f"data set of scale {name}", dataset, [scale.dataset, *others])
-    entry = catalogue.get(dataset)
+    if dataset not in known:
+        raise unknown(f"data set of scale {name}", dataset, known)
+    return known[dataset]
+
+
+def dataset_of(name: str, benchmark: str) -> str:
+    """The data set of a scale that stands for the paper's `benchmark` ("NYUD-v2"); its first one's name if empty.
+
+    Raises `UserError` if there is no such scale, or nothing of the kind there.
+    """
+    scale = get(name)
+    known = {one.published: one.dataset for one in _DATASETS[name].values()}
+    if benchmark and benchmark not in known:
+        raise unknown("benchmark", benchmark, known)
+    return known[benchmark] if benchmark else scale.dataset
+
+
+def _on(scale: Scale, dataset: catalogue.DataSet) -> Scale:
     return replace(
         scale,
-        dataset=dataset,
-        tasks=entry.tasks,
-        train_images=entry.images["train"],
-        test_images=entry.images["test"],
-        max_dist=entry.max_dist,
-        size=entry.size,
-        published=entry.title,
+        dataset=dataset.name,
+        tasks=dataset.tasks,
+        train_images=dataset.images["train"],
+        test_images=dataset.images["test"],
+        max_dist=dataset.max_dist,
+        size=dataset.size,
+        published=dataset.title,
     )
+
+
+_DATASETS = {
+    "mini": {scale.dataset: scale for scale in (MINI, _MINI_NYUD)},
+    "paper": {
+        name: PAPER if name == PAPER.dataset else _on(PAPER, entry)
+        for name, entry in catalogue.CATALOGUE.items()
+        if entry.tasks
+    },
+}

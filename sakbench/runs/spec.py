@@ -19,8 +19,18 @@ Task = Annotated[str, NAMES]
 BoundaryProtocol = Annotated[str, tuple(PROTOCOLS)]
 Decoder = Annotated[str, ("simple", "mlore")]
 Fusion = Annotated[str, ("", "addition", "concat", "mor")]
+Method = Annotated[str, ("", "radio", "theia")]
 
-_ADDED = ("size", "norm", "sam_padding", "noise", "decoder", "fuse", "nyud_truth")  # after the first stored results
+_ADDED = (
+    "size",
+    "norm",
+    "sam_padding",
+    "noise",
+    "decoder",
+    "fuse",
+    "nyud_truth",
+    "method",
+)  # after the first stored results
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class RunSpec:
     decoder: Decoder = "simple"
     fuse: Fusion = ""  # an upper bound: how the frozen teachers' own representations are fused
     nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
+    method: Method = ""  # whose recipe distils into a plain backbone, where it is not SAK's
 
     @property
     def id(self) -> str:

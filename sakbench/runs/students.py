@@ -26,6 +26,12 @@ from sakbench.tasks.base import Task
 from sakbench.training.checkpoint import write_tensors
 from sakbench.training.scenes import TARGET_SIZE
 
+_CLASSES = {
+    "miniworld-pascal": miniworld.CLASSES,
+    "miniworld-nyud": miniworld.INDOOR_CLASSES,
+    **{name: entry.classes for name, entry in catalogue.CATALOGUE.items()},
+}
+
 Student = SAK | PlainStudent | UpperBound
 
 
@@ -33,8 +39,7 @@ def tasks_of(spec: RunSpec) -> dict[str, Task]:
     """The tasks of a run, measured as it says."""
     protocol = protocols.get(spec.protocol)
     boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
-    names = miniworld.CLASSES if spec.scale == "mini" else catalogue.get(spec.dataset).classes
-    classes, metrics = {"semseg": len(names)}, {"boundary": boundary}
+    classes, metrics = {"semseg": len(_CLASSES[spec.dataset])}, {"boundary": boundary}
     return {name: tasks.make(name, classes=classes.get(name), metric=metrics.get(name)) for name in spec.tasks}
 
 

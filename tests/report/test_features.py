@@ -13,7 +13,7 @@ from sakbench import backbones, cli
 from sakbench.cache import cache_folder
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment, Row, probe, sak
-from sakbench.report.running import Request, run_and_print
+from sakbench.report.running import Request, run
 from sakbench.runs import banks
 from sakbench.runs.costs import weightless_encoder
 from sakbench.runs.jobs import banks_of
@@ -50,7 +50,7 @@ def test_what_is_announced_is_written_and_then_no_longer_announced(tiny, tmp_pat
     teachers = ("DINOv2", "SAM")
     experiment = Experiment("features", "Features", lambda scale, seed: [Row("SAK", (sak(scale, seed, teachers),))])
     before = written()
-    run_and_print(experiment, scale, Request(tmp_path / "first.db", "again", jobs=2))
+    run(experiment, scale, Request(tmp_path / "first.db", "again", jobs=2))
     told = re.search(r"features of 2 frozen teachers: ([\d.,]+) MB in (.*) \(SAKBENCH_CACHE\)", capsys.readouterr().out)
     assert told is not None and told[2] == str(cache_folder() / "features")
     new = {file: size for file, size in written().items() if file not in before}
@@ -59,7 +59,7 @@ def test_what_is_announced_is_written_and_then_no_longer_announced(tiny, tmp_pat
     assert sum(new.values()) == (23 + 9 + 2 * 17) * (8 * 8 + 16 * 16) * 128 * 4 * 2
     assert float(told[1]) == round(sum(new.values()) / 1e6, 1)
 
-    run_and_print(experiment, scale, Request(tmp_path / "second.db", "again", jobs=2))
+    run(experiment, scale, Request(tmp_path / "second.db", "again", jobs=2))
     told = capsys.readouterr().out
     assert "2 runs to train" in told and "features of" not in told
 

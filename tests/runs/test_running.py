@@ -15,7 +15,7 @@ from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import multi_task, under
 from sakbench.experiments.run import planned, select
-from sakbench.report.running import Request, run_and_print
+from sakbench.report.running import Request, run
 from sakbench.runs.jobs import Job, jobs
 from sakbench.runs.perform import perform
 from sakbench.runs.place import Place
@@ -140,9 +140,9 @@ def test_a_server_that_crashes_and_comes_back_costs_nothing(undisturbed, postgre
 
 def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
     store = tmp_path / "store.db"
-    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
+    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.get("table7").build(scale, seed)[:2])
     for _ in range(2):
-        assert run_and_print(experiment, tiny, Request(store, "again", jobs=2)) == 0
+        assert run(experiment, tiny, Request(store, "again", jobs=2)) == 0
     assert "every run is in the store already" in capsys.readouterr().out
     stored = open_store(store, write=False)
     assert planned(select(experiment, tiny, range(1)), stored, tmp_path / "runs") == []
@@ -151,19 +151,19 @@ def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
 
 
 def test_the_number_of_processes_changes_no_number(tiny, tmp_path):
-    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
+    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.get("table7").build(scale, seed)[:2])
     found = []
     for processes in (1, 3):
         store = tmp_path / f"{processes}.db"
-        run_and_print(experiment, tiny, Request(store, "again", jobs=processes))
+        run(experiment, tiny, Request(store, "again", jobs=processes))
         found.append(numbers(store))
     pd.testing.assert_series_equal(*found)
 
 
 def test_another_protocol_scores_again_and_trains_nothing(tiny, tmp_path):
     store = tmp_path / "store.db"
-    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.table7(scale, seed)[:2])
-    run_and_print(experiment, tiny, Request(store, "again", jobs=2))
+    experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.get("table7").build(scale, seed)[:2])
+    run(experiment, tiny, Request(store, "again", jobs=2))
     other = under(experiment, "invpt")
     work = [
         job.work for job in planned(select(other, tiny, range(1)), open_store(store, write=False), tmp_path / "runs")
@@ -172,7 +172,7 @@ def test_another_protocol_scores_again_and_trains_nothing(tiny, tmp_path):
         "score",
         "score",
     ]  # the single-task baseline of boundary, and the multi-task one
-    run_and_print(other, tiny, Request(store, "again", jobs=2))
+    run(other, tiny, Request(store, "again", jobs=2))
     frame = open_store(store, write=False).frame().set_index(["table", "row", "task"])
     first, second = frame.loc["table7"], frame.loc["table7-invpt"]
     pd.testing.assert_series_equal(first["value"].drop("boundary", level=1), second["value"].drop("boundary", level=1))
@@ -227,12 +227,12 @@ def test_rows_are_stored_as_soon_as_they_are_complete(tiny, tmp_path):
     diverging = replace(tiny.tune, lr=1e30, clip=None, steps=tiny.tune.steps - 1)  # the shortest run comes last
 
     def build(scale, seed):
-        single, multi = tables.table7(scale, seed)[:2]
+        single, multi = tables.get("table7").build(scale, seed)[:2]
         return [single, replace(multi, runs=(replace(multi.runs[0], recipe=diverging),))]
 
     experiment = replace(tables.get("table7"), build=build)
     with pytest.raises(UserError, match="no longer finite"):
-        run_and_print(experiment, tiny, Request(tmp_path / "s.db", "again", jobs=1))
+        run(experiment, tiny, Request(tmp_path / "s.db", "again", jobs=1))
     store = open_store(tmp_path / "s.db", write=False)
     assert set(store.frame()["row"]) == {"Single-task baseline"}
     assert store.runs()["status"].value_counts().to_dict() == {"done": 5, "failed": 1}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sakbench.experiments.rows import Experiment, Row, multi_task, sak, single_task
-from sakbench.report.running import Request, run_and_print
+from sakbench.report.running import Request, run
 from sakbench.runs.scales import MINI
 
 STEPS = 40
@@ -31,4 +31,4 @@ EXPERIMENT = Experiment("faults", "A small table", rows)
 
 if __name__ == "__main__":
     store, runs = sys.argv[1:]
-    sys.exit(run_and_print(EXPERIMENT, SCALE, Request(store, " ".join(sys.argv), runs=Path(runs), jobs=2)))
+    sys.exit(run(EXPERIMENT, SCALE, Request(store, " ".join(sys.argv), runs=Path(runs), jobs=2)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sakbench.experiments.preparation import of_the_data
 from sakbench.experiments.rows import Experiment, Row, multi_task, probe, sak
-from sakbench.report.running import Request, run_and_print
+from sakbench.report.running import Request, run
 from sakbench.runs.scales import MINI, Scale, get
 
 
@@ -42,4 +42,4 @@ EXPERIMENT = Experiment("tiny", "A small table", rows, baseline="Multi-task base
 if __name__ == "__main__":
     store, data, processes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     request = Request(store, " ".join(sys.argv), data=data, gpus=0, jobs=processes)
-    sys.exit(run_and_print(EXPERIMENT, scale(data), request))
+    sys.exit(run(EXPERIMENT, scale(data), request))

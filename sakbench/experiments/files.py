@@ -1,0 +1,330 @@
+"""Tables as TOML files, the paper's and a user's own: a title, a baseline, and rows that say what is trained.
+
+    title = "What γ does to CLIP's student"
+    baseline = "Single-task baseline"
+
+    [defaults]
+    model = "sak"
+    teachers = ["CLIP"]
+
+    [[row]]
+    name = "Single-task baseline"
+    model = "single-task"
+
+    [[row]]
+    name = "γ = 2"
+    gamma = 2.0
+
+A row has what `Entry` lists. `defaults` holds for all rows, as far as their model has it.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from sakbench import backbones
+from sakbench.errors import UserError, unknown
+from sakbench.experiments.rows import (
+    Experiment,
+    Row,
+    longer,
+    multi_task,
+    probe,
+    rival,
+    sak,
+    single_task,
+    stage1,
+    upper_bound,
+)
+from sakbench.runs.scales import SCALES, Scale, dataset_of
+from sakbench.runs.spec import RunSpec
+
+_MOST_BYTES = 1 << 20  # a table is a page of text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row as a file writes it. Which of the keys a `model` has, `MODELS` says.
+
+    Backbones and teachers go by the paper's names (ViT, DINOv2, CLIP, SAM, RADIO, Theia) or by the zoo's. `first` are
+    the teachers that a student knew before the others were added; `fraction` is the share of the labelled images, and
+    `steps` how many times longer is trained; `student` and `teacher_size` are sizes where a scale has several.
+    """
+
+    name: str
+    model: str
+    backbone: str = "ViT"
+    teachers: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+    stage1: bool = True
+    gamma: float | None = None
+    adapter_paths: bool = True
+    routers: bool = True
+    frozen: bool = False
+    decoder: str = "simple"
+    fuse: str = ""
+    fraction: float = 1.0
+    steps: float = 1.0
+    student: str = ""
+    teacher_size: str = ""
+    published: tuple[str, ...] = ()  # table and row of the paper's numbers
+    note: bool = False  # shown below the table
+    scales: tuple[str, ...] = ("mini", "paper")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a file says of the whole table."""
+
+    title: str
+    row: tuple[dict[str, Any], ...]
+    baseline: str = ""
+    columns: tuple[str, ...] = ()  # quantities beside the tasks
+    profile: bool = False
+    scales: tuple[str, ...] = ("mini", "paper")
+    benchmark: str = ""
+    seeds: int = 1
+    study: str = ""
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+Build = Callable[[Entry, Scale, int], tuple[RunSpec, ...]]
+
+
+def _tasks(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return tuple(single_task(scale, seed, task, scale.encoder(entry.backbone)) for task in scale.tasks)
+
+
+def _together(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    if entry.backbone in scale.rival_recipes:
+        return (rival(scale, seed, entry.backbone),)
+    return (multi_task(scale, seed, scale.encoder(entry.backbone), decoder=entry.decoder),)
+
+
+def _probe(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    if entry.backbone in scale.rival_recipes:
+        return (rival(scale, seed, entry.backbone, frozen=True),)
+    return (probe(scale, seed, scale.encoder(entry.backbone)),)
+
+
+def _student(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return (
+        sak(
+            scale,
+            seed,
+            entry.teachers,
+            distilled=entry.stage1,
+            before=entry.first,
+            gamma=entry.gamma,
+            adapter_paths=entry.adapter_paths,
+            routers=entry.routers,
+            frozen=entry.frozen,
+            decoder=entry.decoder,
+        ),
+    )
+
+
+def _with_similarity(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    """Rep Sim is measured at the end of stage 1, as in the paper: it is the same with and without routers."""
+    (run,) = _student(entry, scale, seed)
+    return (run.start, run) if run.start else (run,)
+
+
+def _distilled(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return (stage1(scale, seed, entry.teachers, adapter_paths=entry.adapter_paths, before=entry.first),)
+
+
+def _bound(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return (upper_bound(scale, seed, entry.teachers, entry.fuse),)
+
+
+def _oracle(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return tuple(probe(scale, seed, scale.encoder(name)) for name in entry.teachers)
+
+
+def _nothing(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return ()
+
+
+_STUDENT = (
+    *("teachers", "first", "stage1", "gamma", "adapter_paths", "routers", "frozen", "decoder", "fraction", "steps"),
+    *("student", "teacher_size"),
+)
+# By what a row's `model` is called: its runs, and the keys that it has beside name, published, note and scales.
+MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
+    "single-task": (_tasks, ("backbone", "fraction", "steps", "student")),
+    "multi-task": (_together, ("backbone", "decoder", "fraction", "steps", "student")),
+    "probe": (_probe, ("backbone", "fraction", "steps", "student")),
+    "sak": (_student, _STUDENT),
+    "sak with similarity": (_with_similarity, _STUDENT),
+    "stage 1": (_distilled, ("teachers", "first", "adapter_paths", "student", "teacher_size")),
+    "upper bound": (_bound, ("teachers", "fuse", "fraction", "steps", "student", "teacher_size")),
+    "oracle": (_oracle, ("teachers", "teacher_size")),
+    "published": (_nothing, ()),
+}
+_EVERY_ROW = ("name", "model", "published", "note", "scales")
+_WITH_TEACHERS = ("sak", "sak with similarity", "stage 1", "upper bound", "oracle")
+_WORDS = {"decoder": ("simple", "mlore"), "fuse": ("addition", "concat", "mor")}
+
+
+def read(path: Path) -> Experiment:
+    """The table that a user's TOML file describes, named as the file is.
+
+    Raises `UserError` that names the file, and the row and key where there is one, for whatever it cannot be.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{path} has more than {_MOST_BYTES:,} bytes: a table is a page of text.")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8 ({error.reason}).") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    return replace(parse(text, path.stem, str(path)), file=str(path))
+
+
+def parse(text: str, name: str, where: str) -> Experiment:
+    """The table that a TOML text describes; `where` is how mistakes call it."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"{where} is no TOML: {error}.") from error
+    head = _read(Head, document, where)
+    head = replace(head, scales=_scales(head.scales, where))
+    if not 1 <= head.seeds <= 100:
+        raise UserError(f"seeds of {where} is {head.seeds}: it must be from 1 to 100.")
+    if head.benchmark:
+        dataset_of("paper", head.benchmark)
+    entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
+    names = [entry.name for entry in entries]
+    if twice := [one for one in names if names.count(one) > 1]:
+        raise UserError(f"{where} has two rows named {twice[0]}: each needs a name of its own.")
+    if head.baseline and head.baseline not in names:
+        raise unknown(f"row of {where}, which its baseline must be", head.baseline, names)
+
+    def build(scale: Scale, seed: int) -> list[Row]:
+        return [_row(entry, scale, seed) for entry in entries if scale.name in entry.scales]
+
+    return Experiment(
+        name=name,
+        title=head.title,
+        build=build,
+        baseline=head.baseline,
+        extras=head.columns,
+        profile=head.profile,
+        scales=head.scales,
+        benchmark=head.benchmark,
+        seeds=head.seeds,
+        drawn_by=head.study,
+    )
+
+
+def _row(entry: Entry, scale: Scale, seed: int) -> Row:
+    build, _ = MODELS[entry.model]
+    runs = build(entry, _sized(entry, scale), seed)
+    return Row(
+        name=entry.name,
+        runs=tuple(longer(run, entry.steps) for run in runs) if entry.steps != 1 else runs,
+        published=(entry.published[0], entry.published[1]) if entry.published else None,
+        note=entry.note,
+        best=entry.model == "oracle",
+    )
+
+
+def _sized(entry: Entry, scale: Scale) -> Scale:
+    """The scale with the row's share of the labels, and models of its sizes where the scale has several."""
+    scale = replace(scale, train_images=max(1, round(entry.fraction * scale.train_images)))
+    if not scale.sizes:
+        return scale
+    student, teachers = (scale.sizes.get(size) for size in (entry.student, entry.teacher_size))
+    return replace(
+        scale,
+        vit=student.vit if student else scale.vit,
+        rivals=student.rivals if student else scale.rivals,
+        teachers=teachers.teachers if teachers else scale.teachers,
+    )
+
+
+def _entry(row: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> Entry:
+    if not isinstance(row, dict):
+        raise UserError(f"{where} is no table of keys: write [[row]] above it.")
+    model = row.get("model", defaults.get("model"))
+    if not isinstance(model, str) or model not in MODELS:
+        raise unknown(f"model of {where}", str(model), MODELS)
+    allowed = (*_EVERY_ROW, *MODELS[model][1])
+    for key in row:
+        if key not in allowed:
+            raise unknown(f"key of {where}, whose model is {model}", key, allowed)
+    entry = _read(Entry, {k: v for k, v in defaults.items() if k in allowed} | row, where)
+    _check(entry, where)
+    return replace(entry, scales=_scales(entry.scales, where))
+
+
+def _check(entry: Entry, where: str) -> None:
+    """Raise `UserError` for values that a row cannot have, before anything is planned."""
+    for name in (entry.backbone, *entry.teachers, *entry.first):
+        if all(name not in {**scale.encoders, **scale.rival_recipes} for scale in SCALES.values()):
+            backbones.info(name)
+    if entry.model in _WITH_TEACHERS and not entry.teachers:
+        raise UserError(f"teachers of {where} is missing: a row of model {entry.model} needs at least one.")
+    if len(set(entry.teachers)) < len(entry.teachers):
+        raise UserError(f"teachers of {where} names one of them twice.")
+    if entry.first and (entry.first != entry.teachers[: len(entry.first)] or len(entry.first) == len(entry.teachers)):
+        raise UserError(f"first of {where} must be the first of its teachers, and leave at least one to be added.")
+    if not 0 < entry.fraction <= 1:
+        raise UserError(f"fraction of {where} is {entry.fraction:g}: it must be above 0 and at most 1.")
+    if not 0 < entry.steps <= 1000:
+        raise UserError(f"steps of {where} is {entry.steps:g}: it must be above 0 and at most 1000 times.")
+    if entry.gamma is not None and not 0 <= entry.gamma < float("inf"):
+        raise UserError(f"gamma of {where} is {entry.gamma:g}: it must be a finite number from 0.")
+    if entry.published and len(entry.published) != 2:
+        raise UserError(f'published of {where} must be a table and a row: ["table7", "DINOv2"].')
+    if entry.model == "published" and not entry.published:
+        raise UserError(f"published of {where} is missing: the row has nothing else.")
+    for key, words in _WORDS.items():
+        if (word := getattr(entry, key)) not in words and (word or entry.model == "upper bound"):
+            raise unknown(f"{key} of {where}", word, words)
+    for key in ("student", "teacher_size"):
+        if (size := getattr(entry, key)) and size not in SCALES["paper"].sizes:
+            raise unknown(f"{key} of {where}", size, SCALES["paper"].sizes)
+
+
+def _scales(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    for name in names:
+        if name not in SCALES:
+            raise unknown(f"scale of {where}", name, SCALES)
+    return names
+
+
+def _read(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    """The dataclass `kind` from what a file says; lists become tuples."""
+    kinds = get_type_hints(kind)
+    for key in values:
+        if key not in kinds:
+            raise unknown(f"key of {where}", key, kinds)
+    for one in fields(kind):
+        if one.default is MISSING and one.default_factory is MISSING and one.name not in values:
+            raise UserError(f"{where} has no {one.name}: it needs one.")
+    return kind(**{key: _value(kinds[key], value, f"{key} of {where}") for key, value in values.items()})
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if kind in (float, float | None) and type(value) in (int, float):
+        return float(value)
+    if kind is str and isinstance(value, str):
+        if not value or len(value) > 200 or not value.isprintable():
+            raise UserError(f"{where} must be 1 to 200 printable characters.")
+        return value
+    if get_origin(kind) is tuple:
+        (inner, _) = get_args(kind)
+        if type(value) is list and value:
+            return tuple(_value(inner, one, where) for one in value)
+        raise UserError(f"{where} must be a list that is not empty.")
+    if kind in (bool, int) and type(value) is kind:
+        return value
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return value
+    words = {bool: "true or false", int: "a whole number", str: "text in quotes", float: "a number"}
+    raise UserError(f"{where} must be {words.get(kind, 'a number' if kind == float | None else 'keys and values')}.")
