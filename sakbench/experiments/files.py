@@ -79,14 +79,16 @@ class Head:
     """What a file says of the whole table."""
 
     title: str
-    row: tuple[dict[str, Any], ...]
+    row: tuple[dict[str, Any], ...] = ()
     baseline: str = ""
     columns: tuple[str, ...] = ()  # quantities beside the tasks
     profile: bool = False
     scales: tuple[str, ...] = ("mini", "paper")
     benchmark: str = ""
     seeds: int = 1
-    study: str = ""
+    study: str = ""  # of studies/, which draws its figure
+    account: bool = False  # a table of parameters and MACs, for which nothing is trained
+    facts: bool = False  # whether it shows on what each student was distilled
     defaults: dict[str, Any] = field(default_factory=dict)
 
 
@@ -195,6 +197,8 @@ def parse(text: str, name: str, where: str) -> Experiment:
     head = replace(head, scales=_scales(head.scales, where))
     if not 1 <= head.seeds <= 100:
         raise UserError(f"seeds of {where} is {head.seeds}: it must be from 1 to 100.")
+    if not (head.row or head.account or head.study):
+        raise UserError(f"{where} has no row: write [[row]] and its keys for each.")
     if head.benchmark:
         dataset_of("paper", head.benchmark)
     entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
@@ -218,6 +222,8 @@ def parse(text: str, name: str, where: str) -> Experiment:
         benchmark=head.benchmark,
         seeds=head.seeds,
         drawn_by=head.study,
+        account=head.account,
+        facts=head.facts,
     )
 
 

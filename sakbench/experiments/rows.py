@@ -40,6 +40,8 @@ class Experiment:
     seeds: int = 1  # how many it takes where nobody says
     file: str = ""  # a user's own, as the user named it
     drawn_by: str = ""  # the study that draws its figure
+    account: bool = False  # a table of parameters and MACs, for which nothing is trained
+    facts: bool = False  # whether it shows on what each student was distilled
 
     @property
     def command(self) -> str:

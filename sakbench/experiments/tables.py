@@ -16,9 +16,10 @@ _PROBE = "probe:"
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Tables by their numbers, what the paper has not behind them."""
-    digits = name.removeprefix("table")
-    return (int(digits), "") if digits.isdigit() else (1000, name)
+    """Tables by their numbers, then figures, then what the paper has not."""
+    kind = name.rstrip("0123456789")
+    first = {"table": 0, "figure": 1000}.get(kind, 2000)
+    return first + int(name[len(kind) :] or 0), name
 
 
 def _papers() -> dict[str, Experiment]:

@@ -27,6 +27,11 @@ def show(what: str, location: str | Path, *, scale: str = "", dataset: str = "",
             print_record(console(), record, history, again)
         return
     experiment = tables.get(what)
+    if experiment.account:
+        from sakbench.report.accounting import account
+
+        account(as_json=as_json, tables=[experiment.name])
+        return
     known = get_scale(scale or "mini", dataset) if scale or dataset else None
     store = open_store(location, write=False)
     from sakbench.report.frames import show_table

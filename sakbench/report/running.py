@@ -100,7 +100,15 @@ def scale_of(
 
 def run(experiment: Experiment, scale: Scale, request: Request) -> int:
     """Run an experiment with seeds from 0 and print its table; returns the exit code."""
+    if experiment.account:
+        from sakbench.report.accounting import account  # here, because it imports torch
+
+        account(as_json=request.as_json, tables=[experiment.name])
+        return 0
     request = replace(request, seeds=request.seeds or experiment.seeds)
+    if experiment.drawn_by and not experiment.build(scale, 0):  # a figure of what the package holds
+        console().print(f"nothing is trained for it: python studies/{experiment.drawn_by}.py draws it", highlight=False)
+        return 0
     wanted = select(experiment, scale, range(request.seeds), request.rows)
     _require_use(scale, wanted)
     if request.dry_run:
@@ -125,7 +133,15 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
         more = "again with --seeds 3 · " if request.seeds < 3 else ""
         told = f"stored in {escape(place)} · {more}`{escape(reads)}` reads it"
         out.print(told, style="dim", highlight=False, soft_wrap=True)
+        _say_study(out, experiment, place)
     return 0
+
+
+def _say_study(out: Console, experiment: Experiment, store: str) -> None:
+    """Which script draws the figure."""
+    if experiment.drawn_by:
+        command = f"python studies/{experiment.drawn_by}.py --store {store}"
+        out.print(f"drawn by `{escape(command)}`", style="dim", highlight=False, soft_wrap=True)
 
 
 def carry_out(experiment: Experiment, scale: Scale, request: Request, wanted: list[RunSpec]) -> "Store | None":

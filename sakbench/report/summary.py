@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from sakbench import backbones
 from sakbench.analysis.gain import row_gains
 from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.data import catalogue
 from sakbench.errors import UserError
-from sakbench.experiments.rows import Experiment
+from sakbench.experiments.rows import Experiment, Row
 from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.tasks.names import TASKS
@@ -18,6 +19,7 @@ from sakbench.tasks.names import TASKS
 FREEZE = " Freeze"  # how the rows of frozen models end
 VIT_FREEZE = f"ViT{FREEZE}"  # the bias profile's reference
 _DISTILLED_ON = catalogue.get("imagenet-1k").title  # the paper's representation similarities are of its images
+FACTS = ("teachers", "dataset_images", "input_size", "samples")
 PROFILE = {"mean": "bias_mean", "sd": "bias_sd", "ratio": "bias_ratio"}
 
 
@@ -46,6 +48,7 @@ class Line:
     published: dict[str, float]
     note: bool = False
     profile: dict[str, Measure] = field(default_factory=dict)  # μ, σ and μ/σ where the row is a frozen model
+    facts: dict[str, int] = field(default_factory=dict)  # on what it was distilled, where the table tells
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def summarize(
                 published=_published(published, row.published, scale) if row and row.published else {},
                 note=row is None or row.note,
                 profile=profiles.get(name, {}),
+                facts=_facts(row) if row and experiment.facts else {},
             )
         )
     units = frame.groupby("task")[["metric", "unit"]].first()
@@ -144,6 +148,21 @@ def of_today(frame: pd.DataFrame, experiment: Experiment, scale: Scale) -> tuple
     return (frame[today], int((~today).sum())) if today.any() else (frame, 0)
 
 
+def _facts(row: Row) -> dict[str, int]:
+    """What a row's stage 1 learns from; nothing for a row without."""
+    stages = [run.start for run in row.runs if run.start is not None]
+    return {
+        name: number
+        for stage in stages
+        for name, number in {
+            "teachers": len(stage.teachers),
+            "dataset_images": stage.train_images,
+            "input_size": stage.size[0] if stage.size else backbones.info(stage.backbone).image_size,
+            "samples": stage.recipe.steps * stage.recipe.batch_size,
+        }.items()
+    }
+
+
 def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
     """μ, σ and μ/σ of every frozen row but the ViT's, which they are measured against.
 
@@ -164,7 +183,8 @@ def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
 def _published(published: pd.DataFrame, place: tuple[str, str], scale: Scale) -> dict[str, float]:
     """The paper's numbers of a row, a frozen model's bias profile among them; none for another data set's."""
     table, row = place
-    published = published[published["dataset"].isin((scale.published, _DISTILLED_ON))]
+    of_scale = published["dataset"].fillna("").isin(("", scale.published, _DISTILLED_ON))
+    published = published[of_scale]
     rows = published[(published["table"] == table) & (published["row"] == row)]
     if row.endswith(FREEZE):
         model = row.removesuffix(FREEZE)
@@ -191,5 +211,6 @@ def _line_json(line: Line) -> dict[str, Any]:
         "delta_m": line.delta_m.mean if line.delta_m else None,
         "delta_m_spread": line.delta_m.spread if line.delta_m else None,
         "bias_profile": {name: measure.mean for name, measure in line.profile.items()},
+        "facts": line.facts,
         "published": line.published,
     }

@@ -11,6 +11,7 @@ from sakbench.report.summary import PROFILE, Measure, Summary
 from sakbench.runs.scales import choices
 
 _HEADINGS = {"rep_sim": "Rep Sim"}
+_FACTS = {"teachers": "teachers", "dataset_images": "images", "input_size": "side\npx", "samples": "samples\nseen"}
 _PROFILE = {"mean": "μ %", "sd": "σ %", "ratio": "μ/σ"}
 
 
@@ -30,6 +31,9 @@ def print_table(console: Console, summary: Summary) -> None:
     )
     # On a narrow terminal names and numbers wrap: what is cut off could not be read.
     table.add_column("", overflow="fold")
+    facts = summary.experiment.facts
+    for heading in _FACTS.values() if facts else ():
+        table.add_column(heading, justify="right", overflow="fold")
     for task in columns:
         arrow = "↑" if summary.higher_is_better[task] else "↓"
         table.add_column(
@@ -49,12 +53,13 @@ def print_table(console: Console, summary: Summary) -> None:
         cells = [_cell(line.measured.get(task), line.row in best[task]) for task in columns]
         cells += [_cell(line.delta_m, line.row in best["delta_m"], signed=True)] * gains
         cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE if profiled]
-        table.add_row(line.row, *cells)
+        table.add_row(line.row, *[_count(line.facts.get(fact)) for fact in _FACTS if facts], *cells)
         if line.published:  # the paper's numbers right below, so that the table stays as narrow as it can
             numbers = [_number(line.published.get(task)) for task in columns]
             numbers += [_number(line.published.get("delta_m"), signed=True)] * gains
             numbers += [_number(line.published.get(c), signed=k != "sd") for k, c in PROFILE.items() if profiled]
-            table.add_row("  paper", *numbers, style="dim")
+            learned = [_count(line.published.get(fact)) for fact in _FACTS if facts]
+            table.add_row("  paper", *learned, *numbers, style="dim")
     console.print(table)
 
 
@@ -102,6 +107,16 @@ def _missing(summary: Summary) -> str:
     if summary.left_out:
         short.append(f"{summary.left_out} numbers in the store come from other settings or weights and are left out")
     return "".join(f"\n{text}." for text in short)
+
+
+def _count(number: float | None) -> str:
+    """A whole number, in millions or thousands of millions where it is large."""
+    if number is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:,.0f}"
 
 
 def _cell(measure: Measure | None, best: bool, *, signed: bool = False) -> str:

@@ -1,9 +1,11 @@
 """Tables as TOML files: the paper's, a user's own, and whatever a file can have wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from sakbench.cli import main
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.files import parse
@@ -103,3 +105,13 @@ def test_a_users_file_is_read_by_its_name(tmp_path: Path):
         tables.get(str(tmp_path / "table7.toml"))
     with pytest.raises(UserError, match="cannot be read"):
         tables.get(str(tmp_path / "absent.toml"))
+
+
+def test_tables_for_which_nothing_is_trained_are_accounted_for(capsys):
+    printed = []
+    for command in ("run", "show"):
+        with pytest.raises(SystemExit, match="0"):
+            main([command, "table22", "--json"])
+        printed.append(json.loads(capsys.readouterr().out))
+    assert printed[0] == printed[1]
+    assert all(entry["agrees"] for entry in printed[0])

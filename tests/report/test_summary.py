@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from sakbench.errors import UserError
+from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment, Row, multi_task
 from sakbench.report.summary import summarize
 from sakbench.report.terminal import leaders, print_table
@@ -129,3 +130,15 @@ def test_a_users_own_row_is_shown_though_nobody_can_build_it_again():
         experiment = Experiment("table7", "", lambda scale, seed: built, own=own)
         summary = summarize(experiment, pd.DataFrame(lines), published.frame())
         assert {line.row for line in summary.lines if line.runs} == shown
+
+
+def test_table29_tells_on_what_each_student_was_distilled():
+    experiment = tables.get("table29")
+    row = next(row for row in experiment.build(MINI, 0) if row.name == "SAK")
+    (run,) = row.runs
+    line = {"table": "table29", "row": "SAK", "scale": "mini", "dataset": MINI.dataset, "seed": 0, "position": 1}
+    number = {"task": "semseg", "metric": "mIoU", "unit": "%", "value": 20.0, "higher_is_better": True, "protocol": ""}
+    frame = pd.DataFrame([{**line, **number, "run": run.id, "baseline": False}])
+    (sak,) = [line for line in summarize(experiment, frame, published.frame()).lines if line.row == "SAK"]
+    assert sak.facts == {"teachers": 3, "dataset_images": 2000, "input_size": 64, "samples": 320 * 32}
+    assert (sak.published["samples"], sak.published["delta_m"]) == (36_000_000, 0.83)
