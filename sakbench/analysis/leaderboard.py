@@ -1,5 +1,6 @@
 """One table of all models, measured here and published, never without saying which is which."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,25 @@ _IN = " · "  # between a table and its row, in the name of both
 SETTINGS = ("ST Full", "MT Full", "Freeze")
 
 COLUMNS = (
-    *("model", "setting", "source", "scale", "dataset", "backbone", "seeds", *TASKS),
+    *("model", "setting", "source", "scale", "dataset", "backbone", "params_m", "macs_g", "seeds", *TASKS),
     *("delta_m", "delta_m_sd", "bias_mean", "bias_sd", "bias_ratio", "protocol", "reference"),
 )
 
 
-def leaderboard(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+def leaderboard(
+    measured: pd.DataFrame, published: pd.DataFrame, weights: Mapping[str, tuple[int, int]] | None = None
+) -> pd.DataFrame:
     """Every model once per setting, data set and scale, best Δm first within each data set and source.
 
-    `measured` is the store's frame, `published` the frame of published numbers. Columns: model, setting (fine-tuning,
-    committee or module left out; empty for the usual), source (`measured` or `published`), scale, dataset, backbone,
-    seeds (missing for published numbers), one per task with its mean over seeds, delta_m and its standard deviation
-    over seeds, the bias profile's bias_mean (μ), bias_sd (σ) and bias_ratio (μ/σ) for frozen backbones, protocol,
-    reference (where the numbers are from). Only numbers of one scale and data set can be compared.
+    `measured` is the store's frame, `published` the frame of published numbers; `weights` gives the parameters and the
+    MACs per image (the paper's convention) of a run's model, where they are known. Columns: model, setting
+    (fine-tuning, committee or module left out; empty for the usual), source (`measured` or `published`), scale,
+    dataset, backbone, params_m (millions) and macs_g (thousands of millions; of all models of a row together, heads
+    included), seeds (missing for published numbers), one per task with its mean over seeds, delta_m and its standard
+    deviation over seeds, the bias profile's bias_mean (μ), bias_sd (σ) and bias_ratio (μ/σ) for frozen backbones,
+    protocol, reference (where the numbers are from). Only numbers of one scale and data set can be compared.
     """
-    lines = [*_measured(measured, published), *_published(published)]
+    lines = [*_measured(measured, published, weights or {}), *_published(published)]
     _add_profiles(lines, {**_directions(published), **_directions(measured)})
     board = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"seeds": "Int64"})
     return board.sort_values(
@@ -40,7 +45,9 @@ def leaderboard(measured: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame
     )
 
 
-def _measured(frame: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, Any]]:
+def _measured(
+    frame: pd.DataFrame, published: pd.DataFrame, weights: Mapping[str, tuple[int, int]]
+) -> list[dict[str, Any]]:
     gains = _gains(frame)
     names = {
         (table, row): (model, group)
@@ -66,6 +73,7 @@ def _measured(frame: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, An
             "scale": scale,
             "dataset": dataset,
             "backbone": "",
+            **_weight(part, weights),
             "seeds": part["seed"].nunique(),
             **part.groupby("task")["value"].mean(),
             "delta_m": gain.mean(),
@@ -79,6 +87,15 @@ def _measured(frame: pd.DataFrame, published: pd.DataFrame) -> list[dict[str, An
         if all(runs.isdisjoint(others) for others in lines):  # otherwise it is there already, with as many seeds
             lines[frozenset(runs)] = line
     return list(lines.values())
+
+
+def _weight(part: pd.DataFrame, weights: Mapping[str, tuple[int, int]]) -> dict[str, float]:
+    """Of the models that one seed of a row consists of; nothing where one of them is not known."""
+    runs = set(part.loc[part["seed"] == part["seed"].iloc[0], "run"])
+    if not runs <= weights.keys():
+        return {}
+    parameters, macs = (sum(weights[run][which] for run in runs) for which in (0, 1))
+    return {"params_m": parameters / 1e6, "macs_g": macs / 1e9}
 
 
 def _gains(frame: pd.DataFrame) -> dict[Any, "pd.Series[float]"]:
@@ -106,6 +123,8 @@ def _published(frame: pd.DataFrame) -> list[dict[str, Any]]:
                 "scale": "paper",
                 "dataset": dataset,
                 "backbone": first["backbone"],
+                "params_m": numbers.get("params_m", np.nan),
+                "macs_g": numbers.get("macs_g", np.nan),
                 "seeds": pd.NA,
                 **values,
                 "delta_m": numbers.get("delta_m", np.nan),

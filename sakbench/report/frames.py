@@ -1,5 +1,6 @@
 """What is printed of the store's frame beside the published numbers: tables, and the leaderboard."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from sakbench.report.summary import of_today, summarize
 from sakbench.report.terminal import print_table
 from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
+from sakbench.runs.spec import RunSpec
 from sakbench.store import published
 from sakbench.store.database import Store
 
@@ -33,7 +35,8 @@ def show_table(out: Console, experiment: Experiment, store: Store, scale: Scale 
 
 def export_leaderboard(store: Store, output: Path | None, *, as_json: bool) -> None:
     """Write the measured and published rows, comma-separated or as JSON, to a file or to standard output."""
-    board = leaderboard(_todays(store.frame()), published.frame())
+    frame = _todays(store.frame())
+    board = leaderboard(frame, published.frame(), _weights(store, frame["run"].unique()))
     text = board.to_json(orient="records", indent=2, force_ascii=False) if as_json else board.to_csv(index=False)
     if output is None:
         print(text.rstrip("\n"))
@@ -42,6 +45,23 @@ def export_leaderboard(store: Store, output: Path | None, *, as_json: bool) -> N
         whole.write_text(output, text)
     except OSError as error:
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def _weights(store: Store, runs: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Parameters and MACs per image, by the paper's convention, of the runs' models.
+
+    What cannot be built today (another version's run, a user's own weights) is left out.
+    """
+    from sakbench.runs.costs import inference  # here, because it imports torch
+
+    weights = {}
+    for run in runs:
+        try:
+            parameters, macs = inference(RunSpec.from_dict(store.lookup(run).spec))
+        except UserError:
+            continue
+        weights[run] = (parameters, macs.paper)
+    return weights
 
 
 def _todays(frame: pd.DataFrame) -> pd.DataFrame:

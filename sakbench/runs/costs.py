@@ -6,7 +6,7 @@ from functools import cache
 import torch
 
 from sakbench import backbones
-from sakbench.accounting.counting import count
+from sakbench.accounting.counting import Macs, count
 from sakbench.backbones.encoder import Encoder
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.runs.spec import RunSpec
@@ -31,13 +31,20 @@ class Cost:
 
 def cost(run: RunSpec) -> Cost:
     """What a run takes, as far as it can be counted."""
-    parameters, trained, macs, frozen_macs = _student(_shape_of(run))
+    parameters, trained, whole, frozen_macs = _student(_shape_of(run))
+    macs = whole.executed
     teachers = sum(_encoder_macs(name, run.size) for _, name in run.teachers) if _distils(run) else 0
     training = 0 if run.kind == "score" else macs + _BACKWARD * (macs - frozen_macs) + teachers
     images = 0 if run.kind == "score" else run.recipe.steps * run.recipe.batch_size
     tested = run.test_images * (macs + (teachers if run.kind == "distill" else 0))
     disk = 0 if run.kind == "score" else (trained if run.fuse else parameters) * _BYTES
     return Cost(parameters, trained, macs, training, images * training + tested, disk)
+
+
+def inference(run: RunSpec) -> tuple[int, Macs]:
+    """Parameters of a run's model, and the multiplications of one image in it."""
+    parameters, _, macs, _ = _student(_shape_of(run))
+    return parameters, macs
 
 
 def weightless(run: RunSpec) -> Student:
@@ -65,8 +72,8 @@ def _shape_of(run: RunSpec) -> RunSpec:
 
 
 @cache
-def _student(run: RunSpec) -> tuple[int, int, int, int]:
-    """Parameters, trained ones, multiplications of one image, and those of parts that do not learn."""
+def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
+    """Parameters, trained ones, multiplications of one image, and those executed in parts that do not learn."""
     student, images = weightless(run), _images(run.backbone, run.size)
 
     def forward() -> None:
@@ -75,7 +82,7 @@ def _student(run: RunSpec) -> tuple[int, int, int, int]:
         else:
             student(images, output_size(run))
 
-    whole = count(student, forward).executed
+    whole = count(student, forward)
     frozen = count(student, lambda: student.represent(images)).executed if run.frozen else 0
     if run.fuse:
         frozen += sum(_encoder_macs(name, run.size) for _, name in run.teachers)

@@ -93,3 +93,15 @@ def test_frozen_backbones_have_a_bias_profile(measured):
 def test_an_empty_store_leaves_the_published_models(tmp_path):
     board = leaderboard(open_store(tmp_path / "s.db", write=True).frame(), published.frame())
     assert set(board["source"]) == {"published"}
+
+
+def test_a_rows_models_are_weighed_together_once_whatever_the_seeds(measured):
+    runs = measured["run"].unique()
+    board = leaderboard(
+        measured, published.frame(), {run: (2_000_000, 500_000_000) for run in runs if not run.startswith("random")}
+    )
+    ours = board[board["source"] == "measured"].set_index(["model", "setting"])
+    assert tuple(ours.loc[("SAK", "DINOv2+CLIP+SAM"), ["params_m", "macs_g"]]) == (2.0, 0.5)
+    assert pd.isna(ours.loc[("random weights", "Freeze"), "params_m"])
+    theirs = board[(board["source"] == "published") & (board["model"] == "InvPT") & (board["backbone"] == "ViT-B")]
+    assert set(theirs["params_m"]) == {176.0, 161.0}
