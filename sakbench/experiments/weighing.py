@@ -17,6 +17,7 @@ from sakbench.experiments.rows import multi_task, sak, single_task, stage1
 from sakbench.experiments.tables import EXPERIMENTS, TRIO
 from sakbench.models.mlore import NYUD_LARGE, MLoRE
 from sakbench.models.parameters import parameter_count
+from sakbench.models.plain import PlainStudent
 from sakbench.runs.costs import weightless, weightless_encoder
 from sakbench.runs.scales import PAPER, Scale, get
 from sakbench.runs.spec import RunSpec
@@ -85,6 +86,7 @@ def _mlore(scale: Scale, size: str) -> Weight:
     student = weightless(run)
     if (scale.dataset, size) == ("nyud-v2", "ViT-L"):
         with torch.device("meta"):
+            assert isinstance(student, PlainStudent)
             student.heads = MLoRE(backbones.info(run.backbone).dims, student.tasks, NYUD_LARGE)
     return Weight(parameter_count(student))
 

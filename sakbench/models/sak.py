@@ -160,6 +160,26 @@ def carry_over(stage1: Mapping[str, Tensor], student: SAK, grid: tuple[int, int]
         raise UserError(f"the stage-1 state does not fit this student: {', '.join(astray[:5])} have no counterpart.")
 
 
+def add_paths(before: Mapping[str, Tensor], added: Mapping[str, Tensor], student: SAK) -> None:
+    """Give a student the paths of another one (its stem too), and behind them those of one with the same stem (D.4).
+
+    `before` and `added` are the two states, `student` has all their teachers in that order.
+    Raises UserError where they do not fit together.
+    """
+    earlier = len({name.split(".")[1] for name in before if name.startswith("aligners.")})
+    state = dict(before)
+    for name, values in added.items():
+        if name.startswith("paths."):  # stacked over the teachers
+            state[name] = torch.cat([before[name], values])
+        elif name.startswith("aligners."):
+            _, index, rest = name.split(".", 2)
+            state[f"aligners.{earlier + int(index)}.{rest}"] = values
+    try:
+        student.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"the stage-1 state does not fit this student: {error}") from error
+
+
 def initialise(module: nn.Module | None) -> None:
     """As the authors' code does: every weight, the norms' too, normal with deviation 0.02; biases 0, scales 1."""
     if module is None:

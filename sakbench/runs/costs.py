@@ -8,9 +8,10 @@ import torch
 from sakbench import backbones
 from sakbench.accounting.counting import Macs, count
 from sakbench.backbones.encoder import Encoder
+from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import Student, build, output_size
+from sakbench.runs.students import Model, build, output_size
 
 _BYTES = 4  # of a weight
 _BACKWARD = 2  # times the forward's multiplications
@@ -47,7 +48,7 @@ def inference(run: RunSpec) -> tuple[int, Macs]:
     return parameters, macs
 
 
-def weightless(run: RunSpec) -> Student:
+def weightless(run: RunSpec) -> Model:
     """The run's student on the meta device, with shapes but no weights; what the run trains is marked."""
     with torch.device("meta"):
         student = build(run, lambda name: weightless_encoder(name, run.size))
@@ -77,7 +78,7 @@ def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
     student, images = weightless(run), _images(run.backbone, run.size)
 
     def forward() -> None:
-        if run.kind == "distill":
+        if run.kind == "distill" or isinstance(student, Agglomerated):
             student.represent(images)
         else:
             student(images, output_size(run))

@@ -103,7 +103,7 @@ def banks_of(run: RunSpec) -> list[Bank]:
     teachers = [backbone for _, backbone in run.teachers]
     banks = []
     if run.kind == "score":
-        if run.frozen and not run.is_sak:
+        if run.is_fixed:
             banks.append(Bank.of(run, run.test_split, run.test_images, run.backbone))
     elif run.kind == "distill":
         for teacher in teachers:
@@ -115,7 +115,7 @@ def banks_of(run: RunSpec) -> list[Bank]:
             for teacher in teachers
             for flipped in (False, True)
         ]
-    elif run.frozen and not run.is_sak:
+    elif run.is_fixed:
         banks += [Bank.of(run, "train", run.train_images, run.backbone, flipped=flipped) for flipped in (False, True)]
         banks.append(Bank.of(run, run.test_split, run.test_images, run.backbone))
     return banks

@@ -4,9 +4,9 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,10 +18,11 @@ from torch import distributed
 
 from sakbench import backbones
 from sakbench.errors import UserError
+from sakbench.models.agglomeration import Agglomerated, begin_with
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
 from sakbench.models.processes import rank, world
-from sakbench.models.sak import SAK, carry_over
+from sakbench.models.sak import SAK, add_paths, carry_over
 from sakbench.runs import artifacts, encoders, photographs, rendered, results
 from sakbench.runs.devices import cores, keep_freed_memory
 from sakbench.runs.jobs import Bank
@@ -29,18 +30,20 @@ from sakbench.runs.material import Material
 from sakbench.runs.place import Place
 from sakbench.runs.plan import training_folder
 from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import Student, build, tasks_of, write
+from sakbench.runs.students import Model, Student, build, tasks_of, write
 from sakbench.tasks.base import Task
 from sakbench.training import evaluation
 from sakbench.training.alone import alone
 from sakbench.training.loop import Interrupted, fit
-from sakbench.training.objectives import DistillObjective, TaskObjective
+from sakbench.training.objectives import AgglomerationObjective, DistillObjective, TaskObjective
 from sakbench.training.precision import computing_in
 from sakbench.training.progress import Progress
 
 Report = Callable[[Progress], None]
 Stop = Callable[[], bool]
 Value = TypeVar("Value")
+
+_MEASURED_IMAGES = 2048  # from which a teacher's mean and scale are found, where a method standardises them
 
 
 class Stopped(Exception):
@@ -130,7 +133,7 @@ def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop)
         given = photographs.material(spec, chosen, place)
     trained = 0.0
 
-    def train(objective: DistillObjective | TaskObjective) -> float:
+    def train(objective: DistillObjective | AgglomerationObjective | TaskObjective) -> float:
         nonlocal trained
         started = time.monotonic()
         seconds = fit(
@@ -166,12 +169,23 @@ def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop)
 
 def _distil(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
     student = build(spec, partial(encoders.load, spec=spec, place=place))
-    assert isinstance(student, SAK)
-    seconds = train(DistillObjective(student))
+    how = "cosine of flattened maps, mean over levels and images"
+    if isinstance(student, Agglomerated):
+        for name in student.teachers:
+            student.measure(name, _last_maps(name, spec, given))
+        seconds = train(AgglomerationObjective(student))
+        how = f"cosine of standardised tokens that {student.method.title} heads predict, last level"
+    else:
+        assert isinstance(student, SAK)
+        seconds = train(DistillObjective(student)) if spec.start is None else _add(spec, student, place, train)
     with _computing(spec, place):
-        likeness = evaluation.similarity(student, given.test())
+        likeness = (
+            evaluation.likeness(student, given.test())
+            if isinstance(student, Agglomerated)
+            else evaluation.similarity(student, given.test())
+        )
     mean = sum(likeness.values()) / len(likeness)
-    protocol = f"cosine of flattened maps, mean over levels and images; {spec.test_split} {spec.test_images}"
+    protocol = f"{how}; {spec.test_split} {spec.test_images}"
     metrics = [
         {"task": name, "metric": "cosine", "value": value, "unit": "", "higher_is_better": True, "protocol": protocol}
         for name, value in {"rep_sim": mean, **{f"rep_sim {t}": v for t, v in likeness.items()}}.items()
@@ -179,10 +193,42 @@ def _distil(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Plac
     return Learned(student, seconds, metrics, {"parameters": parameter_count(student)})
 
 
+def _add(spec: RunSpec, student: SAK, place: Place, train: "Train") -> float:
+    """Train the paths of the new teachers beside a stem that stays as it is, and join them to those that are there.
+
+    The old paths need not run: what they make of the stem's tokens bears on no new one. Returns the seconds.
+    """
+    assert spec.start is not None
+    before = _weights(place.runs / spec.start.id)
+    added = build(replace(spec, teachers=spec.newcomers), partial(encoders.load, spec=spec, place=place))
+    assert isinstance(added, SAK)
+    stem = {name.removeprefix("stem."): values for name, values in before.items() if name.startswith("stem.")}
+    added.stem.load_state_dict(stem)
+    added.stem.requires_grad_(False)
+    seconds = train(DistillObjective(added))
+    device = next(added.parameters()).device
+    add_paths(before, {name: values.cpu() for name, values in added.state_dict().items()}, student)
+    student.to(device)
+    return seconds
+
+
+def _last_maps(name: str, spec: RunSpec, given: Material) -> Iterator[torch.Tensor]:
+    """A teacher's last maps of some of the images that are distilled on."""
+    with closing(given.training(0)) as stream:
+        for _ in range(given.parts * -(-_MEASURED_IMAGES // spec.recipe.batch_size)):
+            yield given.prepare(next(stream))[f"features/{name}"][-1]
+
+
 def _tune(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
     student = build(spec, partial(encoders.load, spec=spec, place=place))
-    if isinstance(student, SAK) and spec.start is not None:
-        carry_over(_weights(place.runs / spec.start.id), student, _grid(spec.start))
+    assert not isinstance(student, Agglomerated)
+    if spec.start is not None:
+        known = _weights(place.runs / spec.start.id)
+        if isinstance(student, SAK):
+            carry_over(known, student, _grid(spec.start))
+        else:
+            assert isinstance(student, PlainStudent)
+            begin_with(known, student, _grid(spec.start))
     set_trainable(student, "freeze" if spec.frozen else "full")
     if isinstance(student, SAK) and not spec.gamma:
         student.aligners.requires_grad_(False)  # nothing is distilled through them
@@ -193,6 +239,7 @@ def _tune(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place,
 def _score(spec: RunSpec, chosen: dict[str, Task], given: Material, place: Place, train: "Train") -> "Learned":
     assert spec.start is not None
     student = build(spec, partial(encoders.load, spec=spec, place=place))
+    assert not isinstance(student, Agglomerated)
     student.load_state_dict(_weights(place.runs / spec.start.id))
     if not place.on_cpu:
         student.cuda()
@@ -228,7 +275,7 @@ def _evaluate(
 class Learned:
     """A trained model and what was measured of it."""
 
-    student: Student
+    student: Model
     seconds: float
     metrics: list[dict[str, Any]]
     notes: dict[str, Any]
@@ -237,7 +284,7 @@ class Learned:
 class Train(Protocol):
     """The training loop with a run's material, recipe, seed and checkpoints filled in; gives the seconds."""
 
-    def __call__(self, objective: DistillObjective | TaskObjective) -> float:
+    def __call__(self, objective: DistillObjective | AgglomerationObjective | TaskObjective) -> float:
         """Train."""
 
 

@@ -27,8 +27,14 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
     distils = spec.kind == "distill"
     together = place.images or get_scale(spec.scale).layouts[spec.kind].images
     teachers = _teachers(spec, place) if distils or spec.gamma else {}
-    committee = Committee(teachers, device, spec.recipe.precision)
-    onlookers = committee if distils else Committee({}, device)  # in a test of tasks nobody asks the teachers
+    asked = {name: teachers[name] for name, _ in spec.newcomers if name in teachers}
+    committee = Committee(asked, device, spec.recipe.precision)
+    if not distils:
+        onlookers = Committee({}, device)  # in a test of tasks nobody asks the teachers
+    elif spec.start is None:
+        onlookers = committee
+    else:
+        onlookers = Committee(teachers, device, spec.recipe.precision)
 
     labels = tuple(chosen)
     # A crop is drawn again where one class fills it, so that all runs see the same crops whatever they learn.
@@ -58,6 +64,8 @@ def _open(
     assert place.data is not None
     scored = "boundary" in tasks and split == spec.test_split
     images = open_split(spec.dataset, split, place.data, tasks=tasks, transform=transform, with_boundary_source=scored)
+    if split == "train" and spec.kind == "tasks" and count < len(images):
+        return images.subset(count)
     if len(images) != count:
         raise UserError(
             f"the {split} split of {spec.dataset} in {place.data} has {len(images)} images, but the run was planned for"

@@ -81,19 +81,14 @@ def stored(
 
 def _read(spec: RunSpec, split: str) -> dict[str, str]:
     """Whose features a run reads of a split, by the name that they have in a batch."""
-    if _frozen_whole(spec):
+    if spec.is_fixed:
         return {"backbone": spec.backbone}
     if spec.kind == "distill" or (spec.gamma and split == "train"):
         return dict(spec.teachers)
     return {}
 
 
-def _frozen_whole(spec: RunSpec) -> bool:
-    """Whether the backbone need not run, since its features do not change."""
-    return spec.frozen and not spec.is_sak
-
-
 def _image_size(spec: RunSpec) -> int | None:
-    if _frozen_whole(spec):
+    if spec.is_fixed:
         return None
     return spec.size[0] if spec.size else backbones.info(spec.backbone).image_size

@@ -92,8 +92,19 @@ class RunSpec:
 
     @property
     def is_sak(self) -> bool:
-        """Whether the student is distilled from teachers; otherwise it is a plain backbone, or a fusion of several."""
-        return bool(self.teachers) and not self.fuse
+        """Whether it is a SAK student; otherwise it is a plain backbone, or a fusion of several."""
+        return bool(self.teachers) and not self.fuse and not self.method
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its features can be kept: those of a frozen backbone that nothing has trained before."""
+        return self.frozen and not self.is_sak and not self.method
+
+    @property
+    def newcomers(self) -> tuple[tuple[str, str], ...]:
+        """The teachers whom a stage 1 learns from: those whom the student that it begins with does not know."""
+        known = self.start.teachers if self.kind == "distill" and self.start else ()
+        return self.teachers[len(known) :]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values. What was added later is left out where it has its default: ids stay what they were."""
@@ -112,9 +123,20 @@ class RunSpec:
             if first not in _BEGINS_WITH[run.kind]:
                 allowed = " or ".join(kind or "none" for kind in _BEGINS_WITH[run.kind])
                 raise UserError(f"start of a run of kind {run.kind} is {first or 'none'}: it must be {allowed}.")
+            if run.kind == "distill" and run.start and not _adds_teachers(run, run.start):
+                raise UserError(
+                    "start of a run of kind distill is no student to add teachers to: it must have adapter paths, the"
+                    " same backbone and the first of the teachers."
+                )
             if lacking := [name for name in _NEEDED[run.kind] if not getattr(run, name)]:
                 raise UserError(f"{lacking[0]} of a run of kind {run.kind} is empty: it must name at least one.")
         return spec
+
+
+def _adds_teachers(run: RunSpec, start: RunSpec) -> bool:
+    same = start.backbone == run.backbone and start.adapter_paths and run.adapter_paths
+    known = start.teachers == run.teachers[: len(start.teachers)] and len(start.teachers) < len(run.teachers)
+    return same and known and not (start.method or run.method)
 
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +147,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 _DEFAULTS = {field.name: field.default for field in fields(RunSpec) if field.name in _ADDED}
 
 # What kind of run each kind may begin with, and what it cannot do without.
-_BEGINS_WITH = {"distill": (None,), "tasks": (None, "distill"), "score": ("tasks",)}
+_BEGINS_WITH = {"distill": (None, "distill"), "tasks": (None, "distill"), "score": ("tasks",)}
 _NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",)}
 
 # What a plain value must be, and how that is said. The largest whole number is that of a database's column.
@@ -168,8 +190,8 @@ def _read(kind: Any, value: Any, field: str) -> Any:
 
 def _record(kind: Any, values: Any, field: str) -> Any:
     """The dataclass `kind` with fields read from `values`; `field` is empty for the outermost."""
-    if field.count("start") > 2:  # a score begins with a stage 2, and that with a stage 1
-        raise UserError(f"{field} is one run too many: a run begins with another at most twice.")
+    if field.count("start") > 9:  # a score, a stage 2, a stage 1, and stages 1 that it adds teachers to
+        raise UserError(f"{field} is one run too many: a run begins with another at most nine times.")
     if type(values) is not dict:
         _refuse(field, values, "an object of named fields")
     kinds = get_type_hints(kind, include_extras=True)

@@ -14,6 +14,7 @@ from sakbench.backbones.encoder import Encoder
 from sakbench.data import catalogue, miniworld
 from sakbench.errors import UserError
 from sakbench.metrics import OdsF
+from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.hub import CARD
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK
@@ -33,6 +34,7 @@ _CLASSES = {
 }
 
 Student = SAK | PlainStudent | UpperBound
+Model = Student | Agglomerated
 
 
 def tasks_of(spec: RunSpec) -> dict[str, Task]:
@@ -48,13 +50,16 @@ def output_size(spec: RunSpec) -> tuple[int, int]:
     return spec.size if spec.size and spec.scale != "mini" else TARGET_SIZE
 
 
-def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Student:
+def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Model:
     """The student on the backbone that `load` gives; everything else is fresh from torch's global generator."""
     encoder = load(spec.backbone)
     channels = {name: task.channels for name, task in tasks_of(spec).items()}
     if spec.fuse:
         teachers = {name: load(backbone) for name, backbone in spec.teachers}
         return UpperBound(encoder, teachers, channels, fuse=spec.fuse, noise=spec.noise, decoder=spec.decoder)
+    if spec.method and spec.kind == "distill":
+        theirs = {name: (backbones.info(backbone).dim, _grid(spec, backbone)) for name, backbone in spec.teachers}
+        return Agglomerated(encoder, theirs, spec.method)
     if not spec.is_sak:
         return PlainStudent(encoder, channels, decoder=spec.decoder)
     return SAK(
@@ -68,7 +73,15 @@ def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Student:
     )
 
 
-def write(here: Path, model: Student, spec: RunSpec) -> list[dict[str, Any]]:
+def _grid(spec: RunSpec, backbone: str) -> tuple[int, int]:
+    """The grid of patch tokens that a teacher has in a run; SAM's as if nothing of it were padding."""
+    entry = backbones.info(backbone)
+    own = spec.size is None or entry.own_input
+    height, width = (entry.image_size, entry.image_size) if own or spec.size is None else spec.size
+    return height // entry.patch_size, width // entry.patch_size
+
+
+def write(here: Path, model: Model, spec: RunSpec) -> list[dict[str, Any]]:
     """The model in the form that `from_pretrained` loads, beside the run's spec; returns what it wrote.
 
     The files are written in a folder of their own and moved when all are on the disk, the weights last. A card that is
@@ -80,7 +93,7 @@ def write(here: Path, model: Student, spec: RunSpec) -> list[dict[str, Any]]:
         whole.clear(here)
         draft.mkdir()
         (draft / "run.json").write_text(json.dumps(spec.to_dict(), indent=2))
-        if isinstance(model, UpperBound):  # of no use elsewhere without its teachers
+        if isinstance(model, UpperBound | Agglomerated):  # of no use elsewhere without its teachers, or tasks
             write_tensors(draft / WEIGHTS, model.state_dict())
         else:
             model.about = {"scale": spec.scale, "data set": spec.dataset, "run": spec.id}

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sakbench.metrics import Metric
+from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.autocast import without_autocast
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
@@ -80,6 +81,21 @@ def similarity(student: SAK, batches: Batches) -> dict[str, float]:
                 with without_autocast(mine.device):
                     ours, known = bilinear(mine.float(), size), bilinear(theirs.float(), size)
                     cosines.setdefault(name, []).append(F.cosine_similarity(ours.flatten(1), known.flatten(1)))
+    return {name: _mean(torch.cat(values)).item() for name, values in cosines.items()}
+
+
+@torch.inference_mode()
+def likeness(student: Agglomerated, batches: Batches) -> dict[str, float]:
+    """Cosine of each token that a backbone's heads predict and the teacher's standardised one, mean over both."""
+    student.eval()
+    cosines: dict[str, list[Tensor]] = {}
+    for batch in batches:
+        for name, maps in student.predicted(student.represent(batch["image"])).items():
+            known = student.standardised(name, batch[f"features/{name}"][-1])
+            size = (max(maps.shape[2], known.shape[2]), max(maps.shape[3], known.shape[3]))
+            with without_autocast(maps.device):
+                cosine = F.cosine_similarity(bilinear(maps.float(), size), bilinear(known.float(), size), dim=1)
+            cosines.setdefault(name, []).append(cosine.flatten(1).mean(1))
     return {name: _mean(torch.cat(values)).item() for name, values in cosines.items()}
 
 

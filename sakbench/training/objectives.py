@@ -5,6 +5,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from sakbench.models.agglomeration import Agglomerated, agglomeration_loss
 from sakbench.models.distillation import teacher_loss
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK
@@ -32,6 +33,25 @@ class DistillObjective(nn.Module):
         """The distillation loss of each teacher, from `image` and `features/TEACHER`."""
         experts = self.student.represent(batch["image"])
         return _distillation(self.student.student_maps(experts), batch, whole)
+
+
+class AgglomerationObjective(nn.Module):
+    """Stage 1 as RADIO and Theia do it: one backbone's last level follows all teachers'."""
+
+    def __init__(self, student: Agglomerated) -> None:
+        super().__init__()
+        self.student = student
+
+    def survey(self, parts: list[Batch]) -> Whole:
+        """How many images these parts of a batch hold."""
+        return {"images": _images(parts)}
+
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
+        """The loss of each teacher, from `image` and `features/TEACHER`; of a part of a batch, the part's share."""
+        share = 1.0 if whole is None else len(batch["image"]) / whole["images"]
+        predicted = self.student.predicted(self.student.represent(batch["image"]))
+        known = {name: self.student.standardised(name, batch[f"features/{name}"][-1]) for name in predicted}
+        return {name: agglomeration_loss(maps, known[name]) * share for name, maps in predicted.items()}
 
 
 class TaskObjective(nn.Module):

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,15 @@ def test_only_the_asked_tasks_are_read(pascal):
     assert sorted(item) == ["image", "name", "semseg"]
     with pytest.raises(UserError, match=r"has no saliency .*sal_distill.*: get PASCALContext.tar.gz"):
         open_split("pascal-context", "test", pascal, tasks=["saliency"])
+
+
+def test_subsets_are_nested_and_do_not_depend_on_the_lists_order(pascal):
+    split = open_split("pascal-context", "train", pascal)
+    sets = [set(split.subset(count).names) for count in range(1, len(split) + 1)]
+    assert [len(names) for names in sets] == list(range(1, len(split) + 1))
+    assert all(smaller < larger for smaller, larger in pairwise(sets))
+    turned = replace(split, names=split.names[::-1])
+    assert [set(turned.subset(len(names)).names) for names in sets] == sets
 
 
 # under torch's loader

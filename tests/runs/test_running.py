@@ -195,7 +195,7 @@ def test_every_table_runs(tiny, tmp_path):
 
 def ordered(experiment, scale) -> list[Job]:
     specs = [spec for row in experiment.build(scale, 0) for spec in row.runs]
-    waiting, order = jobs(list({s.id: s for spec in specs for s in (spec.start, spec) if s}.values())), []
+    waiting, order = jobs(list({s.id: s for spec in specs for s in spec.lineage}.values())), []
     while waiting:
         ready = next(job for job in waiting if all(after in {j.id for j in order} for after in job.after))
         waiting.remove(ready)

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import reduce
 from itertools import product
 
 import pytest
@@ -135,7 +136,8 @@ def test_stored_runs_are_what_their_ids_say():
         ("start", [], ["start", "[]", "an object"]),
         ("start", None, ["start", "kind score", "none"]),
         ("start.start", NESTED["start"] | {"start": None}, ["start", "kind tasks", "none or distill"]),
-        ("start.start.start", NESTED, ["start.start.start", "twice"]),
+        ("start.start.start", NESTED, ["start", "kind distill", "none or distill"]),
+        ("start.start.start", reduce(lambda inner, _: NESTED | {"start": inner}, range(20), NESTED), ["too many"]),
         ("gama", 1.0, ["'gama'", "did you mean gamma?"]),
         ("gamma", ..., ["has no gamma"]),
     ],

@@ -1,7 +1,8 @@
 """A split of a real data set: images and the labels of the tasks that were asked for, read when they are drawn."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,6 +71,16 @@ class ArchiveSplit:
         if self.with_boundary_source:
             item["boundary_source"] = self.archive.boundary_source(name, shape)
         return self.transform(item, int(seed)) if self.transform else item
+
+    def subset(self, count: int) -> "ArchiveSplit":
+        """As many of its images, always the same ones, and those of a smaller subset among them.
+
+        They are the first by the SHA-256 of their names, in the order of the list. The paper does not say which it
+        took.
+        """
+        digests = sorted(self.names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        chosen = set(digests[:count])
+        return replace(self, names=tuple(name for name in self.names if name in chosen))
 
     def boundary_source(self, row: int) -> NDArray[np.int32]:
         """What the true boundaries of row's image are made of, int32 (h, w) at the image's own size."""
