@@ -9,6 +9,7 @@ GRID = "#dddddd"
 ACCENT = "#d55e00"
 
 MODELS = {
+    "Multi-task baseline": "#222222",
     "ViT": "#7f7f7f",
     "stem": "#7f7f7f",
     "DINOv2": "#0072b2",
@@ -19,7 +20,7 @@ MODELS = {
     "SAK": "#d55e00",
 }
 
-SPARE = ("#5b4a8a", "#8c6d31", "#222222", "#b8b800", "#a0a0a0")
+SPARE = ("#5b4a8a", "#8c6d31", "#b8b800", "#a0a0a0", "#a3473b")
 
 
 def model_colours(names: Iterable[str]) -> dict[str, str]:

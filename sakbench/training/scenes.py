@@ -17,7 +17,7 @@ IMAGE_MEAN, IMAGE_STD = (torch.tensor(values).view(3, 1, 1) for values in IMAGEN
 TARGET_SIZE = (64, 64)
 
 
-def images_tensor(split: miniworld.Split, rows: np.ndarray, size: int) -> Tensor:
+def images_tensor(split: miniworld.Pictured, rows: np.ndarray, size: int) -> Tensor:
     """Images `rows` of a split, normalised: float32 (b, 3, size, size).
 
     64 pixels are 2x2 means of the 128 that were rendered; for any other size these are resized (bicubic).

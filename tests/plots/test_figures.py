@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib.container import BarContainer
 
 from sakbench.plots import figures
 from sakbench.plots.palette import MODELS, model_colours
@@ -11,7 +12,10 @@ from sakbench.plots.style import COLUMN, PAGE
 
 TASKS = ["semseg", "parsing", "saliency", "normals", "boundary"]
 SUMMARY = {"DINOv2": (11.63, 11.79, 0.99), "random weights": (-0.02, 16.68, 0.0)}
-GATES = np.full((4, 5, 3), [0.6, 0.3, 0.1])
+GATES = {
+    "pascal": {task: np.array([[[0.6, 0.3, 0.1]] * 4, [[0.8, 0.1, 0.1]] * 4]) for task in TASKS},
+    "nyud": {"depth": np.full((1, 4, 3), [0.5, 0.2, 0.3])},
+}
 EXPERTS = ["stem", "DINOv2", "SAM"]
 LEVELS = ["level 1", "level 2", "level 3", "level 4"]
 
@@ -59,14 +63,89 @@ def test_bias_profile(width, seeds):
     assert fits(figure)
 
 
-@pytest.mark.parametrize("width", [COLUMN, PAGE])
-def test_gates(width):
-    figure = figures.gates(GATES, LEVELS, TASKS, EXPERTS, width=width)
+def test_a_radar_joins_the_means():
+    improvement = {model: rng().normal(size=(3, 5)) * 10 for model in SUMMARY}
+    figure = figures.radar(improvement, TASKS, SUMMARY)
+    assert "random weights   μ 0.0" in words(figure)
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    joined = next(line for label, line in lines.items() if label.startswith("DINOv2")).get_ydata()
+    mean = improvement["DINOv2"].mean(0)
+    assert joined == pytest.approx([*mean, mean[0]])
+    assert fits(figure)
+
+
+def test_gates():
+    figure = figures.gates(GATES, LEVELS, EXPERTS)
     text = words(figure)
-    for expected in (*TASKS, *LEVELS, *EXPERTS, "%", "60"):
+    for expected in (*TASKS, *LEVELS, *EXPERTS, "pascal", "nyud", "%"):
         assert expected in text
-    ends = [bars[-1].get_x() + bars[-1].get_width() for axes in figure.axes for bars in axes.containers[-1:]]
-    assert ends == pytest.approx([1] * 4)
+    pascal, nyud = figure.axes[0], figure.axes[4]
+    stem = bars_of(pascal)["stem"]
+    assert [bar.get_width() for bar in stem] == pytest.approx([70] * 5)
+    (whisker,) = [part for part in pascal.collections if len(part.get_segments()) == 5][:1]
+    assert np.ptp(whisker.get_segments()[0][:, 0]) / 2 == pytest.approx(100 * np.std([0.6, 0.8], ddof=1))
+    assert [bars_of(nyud)[expert][0].get_width() for expert in EXPERTS] == pytest.approx([50, 20, 30])
+    assert fits(figure)
+
+
+def bars_of(axes):
+    return {bars.get_label(): bars for bars in axes.containers if isinstance(bars, BarContainer)}
+
+
+def test_curves():
+    curve = figures.Curve([25, 50, 100], [1.0, 3, 2], [0.1, float("nan"), 0.3])
+    block = {"semseg mIoU (%)": {"SAK": curve, "Theia": figures.Curve([25, 100], [0.0, 1])}, "Δm (%)": {"SAK": curve}}
+    figure = figures.curves({"measured": block, "published": block}, "labelled images (%)")
+    text = words(figure)
+    for expected in ("measured", "published", "semseg mIoU (%)", "Δm (%)", "labelled images (%)", "SAK", "Theia"):
+        assert expected in text
+    sak, theia = figure.axes[0].containers
+    assert sak.lines[0].get_xdata().tolist() == [25, 50, 100] and sak.lines[0].get_ydata().tolist() == [1, 3, 2]
+    assert np.ptp(sak.lines[2][0].get_segments()[0][:, 1]) / 2 == pytest.approx(0.1)
+    assert theia.lines[0].get_ydata().tolist() == [0, 1]
+    assert fits(figure)
+
+
+def test_methods():
+    sak = figures.Gains({"semseg": 2.0, "depth": -1.0}, 0.5, {"semseg": 0.2, "depth": 0.4}, 0.3)
+    names = [*"abcdefghij"]
+    rows = {name: figures.Gains({"semseg": 0.0, "depth": 1.0}, 0.5) for name in names}
+    figure = figures.methods({"pascal": {**rows, "SAK": sak}, "nyud": {"SAK": sak}})
+    text = words(figure)
+    for expected in ("pascal", "nyud", "semseg", "depth", "SAK  +0.5 ± 0.3", "a  +0.50", "(%)"):
+        assert expected in text
+    drawn_sak = figure.axes[0].containers[-1]
+    assert list(drawn_sak.lines[0].get_ydata()) == [2, -1]
+    spreads = [np.ptp(segment[:, 1]) / 2 for segment in drawn_sak.lines[2][0].get_segments()]
+    assert spreads == pytest.approx([0.2, 0.4])
+    looks = {(dots.lines[0].get_color(), dots.lines[0].get_marker()) for dots in figure.axes[0].containers}
+    assert len(looks) == len(names) + 1
+    assert fits(figure)
+
+
+def test_similarity():
+    cosines = {"measured": {"no TSAP": ([0.9, 0.8], [0.01, 0.02]), "TSAP": ([0.95, 0.85], None)}}
+    cka = rng().random((4, 3, 3))
+    figure = figures.similarity(cosines, ["DINOv2", "SAM"], cka, ["ViT", "DINOv2", "SAM"], LEVELS, heading="CKA")
+    text = words(figure)
+    for expected in ("measured", "no TSAP", "TSAP", "DINOv2", "SAM", "cosine", *LEVELS, "CKA", f"{cka[2, 0, 1]:.2f}"):
+        assert expected in text
+    assert [bar.get_height() for bar in bars_of(figure.axes[0])["no TSAP"]] == pytest.approx([0.9, 0.8])
+    maps = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    assert np.allclose(maps[:4], cka)
+    assert fits(figure)
+
+
+def test_a_comparison_shows_the_pictures():
+    red, blue = np.zeros((2, 8, 8, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    figure = figures.comparison_sheet(["truth", "SAK"], {"scene 1": {"semseg": [red, blue], "depth": [blue, None]}})
+    text = words(figure)
+    for expected in ("truth", "SAK", "scene 1", "semseg", "depth"):
+        assert expected in text
+    shown = [axes.images[0].get_array() if axes.images else None for axes in figure.axes]
+    assert all(np.array_equal(one, other) for one, other in zip(shown[:3], (red, blue, blue), strict=True))
+    assert shown[3] is None
     assert fits(figure)
 
 
@@ -103,6 +182,31 @@ def test_no_text_of_a_table_touches_another(name, note):
     assert not any(a.overlaps(b) for number, a in enumerate(boxes) for b in boxes[:number])
 
 
+def test_points_stand_at_their_values_with_their_intervals():
+    models = {"ViT": ([40, 50], [[30, 45], [48, 53]]), "SAM": ([60, 55], [[50, 70], [50, 60]])}
+    figure = figures.points(["small", "large"], models, ylabel="right (%)", reference=(5, "chance"))
+    assert fits(figure)
+    for (values, ends), container in zip(models.values(), figure.axes[0].containers, strict=True):
+        line, _, (bars,) = container
+        assert list(line.get_ydata()) == values
+        assert [sorted(bar[:, 1]) for bar in bars.get_segments()] == ends
+
+
+def test_norm_maps_share_a_scale_between_the_two_pictures():
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 255, (2, 16, 16, 3), dtype=np.uint8) for name in ("cat", "dog")}
+    maps = {"ViT": [rng.random((2, 4, 4)) for _ in range(3)], "SAM": [rng.random((2, 8, 8)) for _ in range(3)]}
+    figure = figures.norm_maps(images, maps)
+    assert fits(figure)
+    grid = np.array(figure.axes[:18]).reshape(2, 3, 3)
+    for pair, (before, after, change) in enumerate(grid):
+        for column, model in enumerate(maps, start=1):
+            both = np.stack(maps[model][:2])[:, pair]
+            assert before[column].images[0].get_clim() == after[column].images[0].get_clim() == (both.min(), both.max())
+            assert change[column].images[0].get_clim() == (0, maps[model][2].max())
+            assert np.array_equal(change[column].images[0].get_array(), maps[model][2][pair])
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -110,12 +214,23 @@ def test_no_text_of_a_table_touches_another(name, note):
         lambda: figures.scenes_sheet({"image": np.zeros((2, 8, 8, 3)), "semseg": np.zeros((1, 8, 8, 3))}),
         lambda: figures.scenes_sheet({"image": np.zeros((2, 8, 8))}),
         lambda: figures.bias_profile({"DINOv2": np.zeros(5)}, TASKS, SUMMARY),
-        lambda: figures.gates(GATES, LEVELS, TASKS, ["stem"]),
+        lambda: figures.radar({"DINOv2": np.zeros(5)}, TASKS, SUMMARY),
+        lambda: figures.gates(GATES, LEVELS, ["stem"]),
+        lambda: figures.curves({"a": {"b": {"SAK": figures.Curve([1, 2], [1])}}}, "x"),
+        lambda: figures.methods({"pascal": {}}),
+        lambda: figures.similarity({}, ["SAM"], np.zeros((2, 2)), ["ViT"], LEVELS),
+        lambda: figures.similarity({"m": {"TSAP": ([1, 2], None)}}, ["SAM"], np.zeros((4, 1, 1)), ["ViT"], LEVELS),
+        lambda: figures.comparison_sheet(["truth"], {"scene": {"semseg": []}}),
+        lambda: figures.comparison_sheet(["truth"], {}),
+        lambda: figures.points(["small", "large"], {"SAM": ([1.0], [[0, 2]])}, ylabel="y"),
+        lambda: figures.norm_maps(
+            dict.fromkeys(["cat", "dog"], np.zeros((2, 8, 8, 3))), {"SAM": [np.zeros((1, 4, 4))] * 3}
+        ),
         lambda: figures.table("t", ["a", "b"], {"row": ["1"]}),
     ],
 )
 def test_wrong_shapes_are_refused(draw):
-    with pytest.raises(ValueError, match=r"is needed|no pictures|1 cells for 2 columns"):
+    with pytest.raises(ValueError, match=r"is needed|are needed|no pictures|1 cells for 2 columns"):
         draw()
 
 

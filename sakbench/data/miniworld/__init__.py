@@ -15,6 +15,7 @@ from sakbench.data.miniworld.scenes import CLASSES, KINDS, PARTS, VERSION, Scene
 from sakbench.data.miniworld.splits import (
     SPLITS,
     TASKS,
+    Pictured,
     Split,
     cached_checksum,
     images64,
@@ -34,6 +35,7 @@ __all__ = [
     "TASKS",
     "VERSION",
     "VOCABULARY",
+    "Pictured",
     "Rendered",
     "Scene",
     "Split",

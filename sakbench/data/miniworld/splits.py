@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from filelock import FileLock
@@ -61,6 +61,14 @@ def split_seed(split: str) -> int:
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     return SPLITS.index(split)
+
+
+class Pictured(Protocol):
+    """Whatever has images, uint8 (n, 128, 128, 3)."""
+
+    @property
+    def images(self) -> Bytes:
+        """The images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +340,7 @@ def targets(split: Split, indices: Sequence[int] | NDArray[np.integer], tasks: I
     return answer
 
 
-def images64(split: Split, indices: Sequence[int] | NDArray[np.integer]) -> Array:
+def images64(split: Pictured, indices: Sequence[int] | NDArray[np.integer]) -> Array:
     """The images (b, 64, 64, 3) at half the resolution: float32 means of 2 x 2 pixels, 0..255."""
     full = split.images[indices].astype(np.uint16)
     total = full[:, ::2, ::2] + full[:, ::2, 1::2] + full[:, 1::2, ::2] + full[:, 1::2, 1::2]
