@@ -201,6 +201,13 @@ def _parser() -> argparse.ArgumentParser:
     _store_option(export)
     export.set_defaults(call=_export)
 
+    report = commands.add_parser("report", help="write the store as one HTML page: tables, bias profiles, provenance")
+    report.add_argument(
+        "--output", type=_path, default=Path("report.html"), metavar="FILE", help="the page (default: report.html)"
+    )
+    _store_option(report)
+    report.set_defaults(call=_report)
+
     verify = commands.add_parser("verify", help="recompute every Δm and μ/σ that the paper prints")
     _json_option(verify)
     verify.set_defaults(call=_verify)
@@ -621,6 +628,13 @@ def _export(options: argparse.Namespace) -> int:
     from sakbench.report.commands import export_leaderboard
 
     export_leaderboard(options.store, options.output, as_json=options.json)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from sakbench.report.page import report
+
+    report(options.store, options.output)
     return 0
 
 

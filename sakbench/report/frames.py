@@ -36,7 +36,7 @@ def show_table(out: Console, experiment: Experiment, store: Store, scale: Scale 
 def export_leaderboard(store: Store, output: Path | None, *, as_json: bool) -> None:
     """Write the measured and published rows, comma-separated or as JSON, to a file or to standard output."""
     frame = _todays(store.frame())
-    board = leaderboard(frame, published.frame(), _weights(store, frame["run"].unique()))
+    board = leaderboard(frame, published.frame(), sizes(store, frame["run"].unique()))
     text = board.to_json(orient="records", indent=2, force_ascii=False) if as_json else board.to_csv(index=False)
     if output is None:
         print(text.rstrip("\n"))
@@ -47,21 +47,21 @@ def export_leaderboard(store: Store, output: Path | None, *, as_json: bool) -> N
         raise UserError(f"{output} cannot be written: {error.strerror}.") from error
 
 
-def _weights(store: Store, runs: Iterable[str]) -> dict[str, tuple[int, int]]:
+def sizes(store: Store, runs: Iterable[str]) -> dict[str, tuple[int, int]]:
     """Parameters and MACs per image, by the paper's convention, of the runs' models.
 
     What cannot be built today (another version's run, a user's own weights) is left out.
     """
     from sakbench.runs.costs import inference  # here, because it imports torch
 
-    weights = {}
+    found = {}
     for run in runs:
         try:
             parameters, macs = inference(RunSpec.from_dict(store.lookup(run).spec))
         except UserError:
             continue
-        weights[run] = (parameters, macs.paper)
-    return weights
+        found[run] = (parameters, macs.paper)
+    return found
 
 
 def _todays(frame: pd.DataFrame) -> pd.DataFrame:

@@ -17,12 +17,12 @@ _PROFILE = {"mean": "μ %", "sd": "σ %", "ratio": "μ/σ"}
 
 def print_table(console: Console, summary: Summary) -> None:
     """Print a summary with what one must know to read it: scale, data, seeds, what the notes are."""
-    columns = _columns(summary)
+    columns = columns_of(summary)
     table = Table(
         title=summary.experiment.title,
         title_justify="left",
         title_style="bold",
-        caption=_caption(summary),
+        caption=caption_of(summary),
         caption_justify="left",
         caption_style="",
         box=box.HORIZONTALS,
@@ -53,22 +53,24 @@ def print_table(console: Console, summary: Summary) -> None:
         cells = [_cell(line.measured.get(task), line.row in best[task]) for task in columns]
         cells += [_cell(line.delta_m, line.row in best["delta_m"], signed=True)] * gains
         cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE if profiled]
-        table.add_row(line.row, *[_count(line.facts.get(fact)) for fact in _FACTS if facts], *cells)
+        table.add_row(line.row, *[count(line.facts.get(fact)) for fact in _FACTS if facts], *cells)
         if line.published:  # the paper's numbers right below, so that the table stays as narrow as it can
             numbers = [_number(line.published.get(task)) for task in columns]
             numbers += [_number(line.published.get("delta_m"), signed=True)] * gains
             numbers += [_number(line.published.get(c), signed=k != "sd") for k, c in PROFILE.items() if profiled]
-            learned = [_count(line.published.get(fact)) for fact in _FACTS if facts]
+            learned = [count(line.published.get(fact)) for fact in _FACTS if facts]
             table.add_row("  paper", *learned, *numbers, style="dim")
     console.print(table)
 
 
-def _columns(summary: Summary) -> list[str]:
+def columns_of(summary: Summary) -> list[str]:
+    """The tasks that have a column, in their order."""
     order = [*summary.scale.tasks, *summary.experiment.extras]
     return [task for task in order if task in summary.metrics]
 
 
-def _caption(summary: Summary) -> str:
+def caption_of(summary: Summary) -> str:
+    """What one must know to read a table: a line for each matter."""
     scale = summary.scale
     chosen = choices(scale)
     seeds = ", ".join(map(str, summary.seeds))
@@ -109,7 +111,7 @@ def _missing(summary: Summary) -> str:
     return "".join(f"\n{text}." for text in short)
 
 
-def _count(number: float | None) -> str:
+def count(number: float | None) -> str:
     """A whole number, in millions or thousands of millions where it is large."""
     if number is None:
         return ""
