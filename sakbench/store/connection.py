@@ -1,6 +1,7 @@
 """Databases behind short transactions, SQLite's and PostgreSQL's, with one sentence for each of their complaints."""
 
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -32,6 +33,9 @@ _KEEPALIVE = {  # a server or a client that has vanished is noticed after a minu
     "tcp_user_timeout": 60_000,
 }
 _NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "glusterfs", "fuse.sshfs", "9p", "afs")
+# What pools log, with a traceback, is of connections that are thrown away: Ctrl-C may come while one is closed. Whoever
+# sets up logging sees it; without that it would reach the terminal.
+logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
 _WRITERS = 7_250_511  # the key of the lock that PostgreSQL's writers take in turn
 
 T = TypeVar("T")

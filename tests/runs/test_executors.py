@@ -18,7 +18,7 @@ import psutil
 import pytest
 from rich.console import Console
 
-from sakbench.errors import INTERRUPTED, UserError
+from sakbench.errors import UserError
 from sakbench.report.progress import Display
 from sakbench.runs import schedule, team
 from sakbench.runs.jobs import Job
@@ -222,19 +222,6 @@ def test_another_fork_server_takes_the_place_of_one_that_was_killed():
         process.join()
         assert process.exitcode == 0
         os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
-
-
-def test_sigterm_to_all_processes_keeps_checkpoints(undisturbed, tmp_path):
-    """As a cluster's scheduler sends it. That Ctrl-C does the same is seen with whole tables."""
-    command = start(tmp_path)
-    wait_for_checkpoint(tmp_path, command)
-    os.killpg(command.pid, signal.SIGTERM)
-    assert ended(command) == INTERRUPTED
-    happened = dict(read(tmp_path, "events"))
-    assert {"stopping", "interrupted"} <= happened.keys() and not any("died" in word for word in happened)
-    assert list((tmp_path / "runs").glob("*/training/step-*"))
-    assert ended(start(tmp_path)) == 0
-    assert read(tmp_path, "numbers") == undisturbed
 
 
 def test_nothing_outlives_the_command(tmp_path):

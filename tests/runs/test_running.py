@@ -101,7 +101,8 @@ def test_a_command_that_is_stopped_keeps_what_was_done_and_says_how_to_go_on(und
     pd.testing.assert_series_equal(numbers(store), undisturbed)
 
 
-def test_two_commands_that_start_at_once_share_the_table(undisturbed, place, tmp_path):
+def test_two_commands_that_start_at_once_share_the_table(undisturbed, tmp_path):
+    place = str(tmp_path / "new" / "sakbench.db")
     processes = [start(place, tmp_path / "runs") for _ in range(2)]
     for process in processes:
         output, _ = process.communicate()
