@@ -22,9 +22,10 @@ EXPERIMENTS = ("table12", "figure1")
 def measured(numbers: pd.DataFrame, *, radar: bool = False) -> Figure:
     """The frozen rows of a store's Table 12, or of Figure 1."""
     frozen = numbers[numbers["row"].str.endswith(FREEZE)]
-    if not {"ViT Freeze"} < set(frozen.loc[frozen["table"].isin(EXPERIMENTS), "row"]):
+    whole = [name for name in EXPERIMENTS if {VIT_FREEZE} < set(frozen.loc[frozen["table"] == name, "row"])]
+    if not whole:
         raise UserError("the store holds no frozen ViT and other frozen model: `sakbench run figure1` fills it.")
-    summary = common.summaries(frozen, EXPERIMENTS)[0]
+    summary = common.summaries(frozen, whole)[0]
     runs = {run for line in summary.lines for run in line.runs}
     rows = frozen[(frozen["table"] == summary.experiment.name) & frozen["run"].isin(runs)]
     return _figure(rows, f"Frozen backbones, {common.about(summary)}", radar=radar)

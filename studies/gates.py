@@ -49,7 +49,12 @@ def measured(place: str) -> dict[str, Routers]:
             if str(dataset) not in found and all("gates" in record.notes for record in records):
                 spec = records[0].spec
                 experts = ["stem", *(name for name, _ in spec["teachers"])]
-                weights = stacked([record.notes["gates"] for record in records])
+                try:
+                    weights = stacked([record.notes["gates"] for record in records])
+                except (TypeError, ValueError) as error:
+                    raise UserError(
+                        f"the gates that the runs of {row} in {table} noted cannot be read: {error}"
+                    ) from error
                 found[str(dataset)] = Routers(weights, list(spec["tasks"]), experts)
     if not found:
         raise UserError("the store holds no SAK student with routers: `sakbench run figure7` fills it.")

@@ -17,7 +17,7 @@ from sakbench.report.summary import Summary
 from sakbench.store import published
 from sakbench.tasks.names import TASKS
 
-EXPERIMENTS = ("table13", "table14", "figure3")
+EXPERIMENTS = ("table13", "table14", "figure3", "table5", "table6", "table15", "table16")
 BASELINE = "Single-task baseline"
 HIGHER = {task.name: task.higher_is_better for task in TASKS.values()}
 

@@ -28,8 +28,8 @@ from sakbench.training.scenes import TARGET_SIZE, images_tensor
 KEPT = Path("results/qualitative.npz")
 SCENES = (1, 3)
 DATASETS = {"miniworld-pascal": "figure9", "miniworld-nyud": "figure11"}  # and what trains its models
-OTHERS = {"ViT Freeze": "ViT", "RADIO MT Full": "RADIO-like", "Theia MT Full": "Theia-like"}  # rows of Table 12
-ORDER = ("ViT", "DINOv2", "CLIP", "SAM", "RADIO-like", "Theia-like", "SAK")
+VIT = "ViT Freeze"  # a row of Table 12, shown where its weights are there
+ORDER = ("ViT", "DINOv2", "CLIP", "SAM", "RADIO", "Theia", "SAK")
 
 Pictures = dict[str, dict[str, dict[str, np.ndarray]]]  # data set, "image" or task, model: uint8 (scenes, H, W, 3)
 
@@ -62,8 +62,8 @@ def predicted(runs: Path, scenes: Sequence[int]) -> Pictures:
 def _models(scale: Scale, experiment: str) -> dict[str, RunSpec]:
     """The models to be shown on a data set, by the name that they have in the figure."""
     rows = tables.get(experiment).build(scale, 0)
-    others = [row for row in tables.get("table12").build(scale, 0) if row.name in OTHERS]
-    found = {OTHERS.get(row.name, row.name.removesuffix(" Freeze")): row.runs[0] for row in (*rows, *others)}
+    others = [row for row in tables.get("table12").build(scale, 0) if row.name == VIT]
+    found = {row.name.removesuffix(" Freeze"): row.runs[0] for row in (*rows, *others)}
     return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0])))
 
 

@@ -17,6 +17,7 @@ from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.errors import UserError
 from sakbench.plots import figures
 from sakbench.report.summary import FREEZE, PROFILE, VIT_FREEZE
+from sakbench.runs.scales import MINI
 from sakbench.tasks.names import TASKS
 
 CONTROL = f"random weights at SAM's resolution{FREEZE}"
@@ -28,7 +29,8 @@ def gains(numbers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Raises `UserError` if one of the three rows is missing.
     """
-    rows = numbers[(numbers["table"] == "table12") & numbers["row"].isin([VIT_FREEZE, CONTROL, SAM])]
+    places = numbers["table"].eq("table12") & numbers["dataset"].eq(MINI.dataset) & numbers["scale"].eq(MINI.name)
+    rows = numbers[places & numbers["row"].isin([VIT_FREEZE, CONTROL, SAM])]
     missing = [row for row in (VIT_FREEZE, CONTROL, SAM) if row not in set(rows["row"])]
     if missing:
         raise UserError(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from sakbench import data
 from sakbench.analysis.similarity import linear_cka
+from sakbench.errors import UserError
 from sakbench.plots import figures
 from sakbench.runs.scales import MINI
 from sakbench.store import published
@@ -34,10 +35,12 @@ def measured(numbers: pd.DataFrame) -> dict[str, Bars]:
     for summary in common.summaries(numbers, ("table17",)):
         bars: Bars = {}
         for line in summary.lines:
-            if line.row in ROWS and line.measured:
+            if line.row in ROWS and all(f"rep_sim {teacher}" in line.measured for teacher in MINI.teachers):
                 found = [line.measured[f"rep_sim {teacher}"] for teacher in MINI.teachers]
                 spreads = [one.spread for one in found if one.spread is not None]
                 bars[line.row] = ([one.mean for one in found], spreads or None)
+        if not bars:
+            raise UserError("Table 17 lacks the similarity to each teacher: `sakbench run table17` fills it.")
         blocks[f"measured, {summary.scale.dataset}"] = bars
     return blocks
 

@@ -88,9 +88,8 @@ def study(options: common.Options) -> Figure:
         for split, count in (("train", options.train), ("test", options.count))
     )
     found = answers(train, test)
-    # An object in its two textures is one scene; scenes of other silhouettes are counted apart.
     count = options.count
-    groups = np.concatenate([np.tile(np.arange(count), 2) + count * number for number in range(len(LOOKALIKES))])
+    groups = np.concatenate([np.tile(one.scene, 2) for one in test.values()])
     choices = dict(zip(QUESTIONS, (len(LOOKALIKES), 2), strict=True))
     points = {
         model: (

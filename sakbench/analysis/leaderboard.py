@@ -15,7 +15,7 @@ PUBLISHED = ("table5", "table6", "table13", "table14", "table15", "table16", "ta
 # A run can stand in several tables (SAK is a row of its ablations too); the one with the most seeds names it, then the
 # first of these.
 MEASURED = ("table7", "table12")
-_IN = " · "  # between a table and its row, in the name of both
+_BASE = ""  # no row of a table has that name
 SETTINGS = ("ST Full", "MT Full", "Freeze")
 
 COLUMNS = (
@@ -54,18 +54,19 @@ def _measured(
         for table, row, model, group in published[["table", "row", "model", "group"]].itertuples(index=False)
     }
     lines: dict[frozenset[str], dict[str, Any]] = {}
-    by_preference = frame.assign(
-        preference=frame["table"].map({t: i for i, t in enumerate(MEASURED)}).fillna(len(MEASURED))
-    )
+    frame = frame[frame["task"].isin(TASKS)]
+    kinds = _kinds(frame)
+    by_preference = frame.assign(preference=frame["table"].map(_preference))
     seeds = by_preference.groupby(["table", "row", "scale", "dataset"])["seed"].transform("nunique")
     by_preference = by_preference.assign(seeds=-seeds).sort_values(
         ["seeds", "preference", "table", "position"], kind="stable"
     )
     for key, part in by_preference.groupby(["table", "row", "scale", "dataset"], sort=False):
         table, row, scale, dataset = map(str, key)
-        part = part[part["task"].isin(TASKS)]
+        if kinds[table, row, scale, dataset] == "mixture":
+            continue
         model, setting = names.get((table, row)) or _split(row)
-        gain = gains.get((table + _IN + row, scale, dataset), pd.Series(dtype=float))
+        gain = gains.get((table, row, scale, dataset), pd.Series(dtype=float))
         line = {
             "model": model,
             "setting": setting,
@@ -76,7 +77,7 @@ def _measured(
             **_weight(part, weights),
             "seeds": part["seed"].nunique(),
             **part.groupby("task")["value"].mean(),
-            "delta_m": gain.mean(),
+            "delta_m": round(gain.mean(), 9),  # of the baseline 0, not what summing leaves
             "delta_m_sd": gain.std(),
             "protocol": "; ".join(
                 sorted({f"{t} {p}" for t, p in zip(part["task"], part["protocol"], strict=True) if p})
@@ -84,7 +85,7 @@ def _measured(
             "reference": f"{table}, {row}",
         }
         runs = set(part["run"])
-        if all(runs.isdisjoint(others) for others in lines):  # otherwise it is there already, with as many seeds
+        if not any(runs <= others for others in lines):  # otherwise it is there already, with as many seeds
             lines[frozenset(runs)] = line
     return list(lines.values())
 
@@ -98,14 +99,64 @@ def _weight(part: pd.DataFrame, weights: Mapping[str, tuple[int, int]]) -> dict[
     return {"params_m": parameters / 1e6, "macs_g": macs / 1e9}
 
 
-def _gains(frame: pd.DataFrame) -> dict[Any, "pd.Series[float]"]:
-    """Δm over seeds of every (table, row, scale, dataset), against one baseline per scale and data set.
+def baselines(frame: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """What Δm is taken against, by table, scale and data set: the frame's lines of the single-task baseline.
 
-    The tables' baselines are the same runs, of which one table may have more seeds than another.
+    Baselines of several tables that share runs are one, with the seeds of all. A table that has no baseline takes that
+    of its scale and data set, if there is only one; a table whose baseline is something else has none.
     """
-    repeated = frame.duplicated(["scale", "dataset", "run", "task"]) & frame["baseline"]
-    whole = frame[~repeated].assign(table="", row=frame["table"] + _IN + frame["row"])
-    return {key: part["delta_m"] for key, part in row_gains(whole).groupby(["row", "scale", "dataset"])}
+    kinds = _kinds(frame)
+    flagged = frame[frame["baseline"] & frame["task"].isin(TASKS)]
+    found: dict[tuple[str, str, str], pd.DataFrame] = {}
+    for (scale, dataset), here in frame.groupby(["scale", "dataset"], sort=False):
+        pools: list[set[str]] = []
+        own: dict[str, set[str]] = {}
+        for (table, row), part in flagged[_at(flagged, scale, dataset)].groupby(["table", "row"], sort=False):
+            own[str(table)] = set(part["run"]) if kinds[table, row, scale, dataset] == "single-task" else set()
+        for runs in filter(None, own.values()):
+            met = [pool for pool in pools if pool & runs]
+            pools = [pool for pool in pools if not pool & runs] + [runs.union(*met)]
+        for table in here["table"].unique():
+            fitting = [pool for pool in pools if pool & own[str(table)]] if str(table) in own else pools
+            if len(fitting) == 1:
+                lines = flagged[_at(flagged, scale, dataset) & flagged["run"].isin(fitting[0])]
+                found[str(table), str(scale), str(dataset)] = lines.drop_duplicates(["run", "task"])
+    return found
+
+
+def _at(frame: pd.DataFrame, scale: Any, dataset: Any) -> "pd.Series[bool]":
+    return (frame["scale"] == scale) & (frame["dataset"] == dataset)
+
+
+def _kinds(frame: pd.DataFrame) -> dict[Any, str]:
+    """What each (table, row, scale, dataset) is: one model, a model per task, or a mixture: the best of several."""
+    tasks = frame[frame["task"].isin(TASKS)]
+    per_run = tasks.groupby("run")["task"].nunique()
+    found = {}
+    for key, part in tasks.groupby(["table", "row", "scale", "dataset"], sort=False):
+        runs = part.loc[part["seed"] == part["seed"].iloc[0], "run"].unique()
+        alone = (per_run[runs] == 1).all()
+        found[key] = "one model" if len(runs) == 1 else "single-task" if alone else "mixture"
+    return found
+
+
+def _preference(table: str) -> tuple[int, int, str]:
+    """Which table names a run that several have: MEASURED, the paper's tables by their number, then all others."""
+    number = table.removeprefix("table").partition("-")[0]
+    place = MEASURED.index(table) if table in MEASURED else len(MEASURED)
+    return (place, int(number) if table.startswith("table") and number.isdecimal() else 1000, table)
+
+
+def _gains(frame: pd.DataFrame) -> dict[Any, "pd.Series[float]"]:
+    """Δm over seeds of every (table, row, scale, dataset), against its table's entry in `baselines`."""
+    parts = []
+    for (table, scale, dataset), base in baselines(frame).items():
+        rows = frame[(frame["table"] == table) & _at(frame, scale, dataset)]
+        parts += [rows.assign(baseline=False), base.assign(table=table, row=_BASE, baseline=True)]
+    if not parts:
+        return {}
+    groups = row_gains(pd.concat(parts)).groupby(["table", "row", "scale", "dataset"])
+    return {key: part["delta_m"] for key, part in groups}
 
 
 def _published(frame: pd.DataFrame) -> list[dict[str, Any]]:

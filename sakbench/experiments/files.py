@@ -160,7 +160,7 @@ MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "multi-task": (_together, ("backbone", "decoder", "fraction", "steps", "student")),
     "probe": (_probe, ("backbone", "fraction", "steps", "student")),
     "sak": (_student, _STUDENT),
-    "sak with similarity": (_with_similarity, _STUDENT),
+    "sak with similarity": (_with_similarity, tuple(key for key in _STUDENT if key != "steps")),
     "stage 1": (_distilled, ("teachers", "first", "adapter_paths", "student", "teacher_size")),
     "upper bound": (_bound, ("teachers", "fuse", "fraction", "steps", "student", "teacher_size")),
     "oracle": (_oracle, ("teachers", "teacher_size")),
@@ -184,7 +184,11 @@ def read(path: Path) -> Experiment:
         raise UserError(f"{path} is no text in UTF-8 ({error.reason}).") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    return replace(parse(text, path.stem, str(path)), file=str(path))
+    experiment = parse(text, path.stem, str(path))
+    for key, said in (("account", experiment.account), ("study", experiment.drawn_by)):
+        if said:
+            raise UserError(f"{key} of {path} is for the tables that come with sakbench: leave it out.")
+    return replace(experiment, file=str(path))
 
 
 def parse(text: str, name: str, where: str) -> Experiment:
@@ -202,6 +206,10 @@ def parse(text: str, name: str, where: str) -> Experiment:
     if head.benchmark:
         dataset_of("paper", head.benchmark)
     entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
+    used = {key for entry in entries for key in MODELS[entry.model][1]} | set(_EVERY_ROW)
+    for key in head.defaults:
+        if key not in used:
+            raise unknown(f"key of defaults of {where}, which no row has", key, used)
     names = [entry.name for entry in entries]
     if twice := [one for one in names if names.count(one) > 1]:
         raise UserError(f"{where} has two rows named {twice[0]}: each needs a name of its own.")
@@ -209,7 +217,7 @@ def parse(text: str, name: str, where: str) -> Experiment:
         raise unknown(f"row of {where}, which its baseline must be", head.baseline, names)
 
     def build(scale: Scale, seed: int) -> list[Row]:
-        return [_row(entry, scale, seed) for entry in entries if scale.name in entry.scales]
+        return [_row(entry, scale, seed, where) for entry in entries if scale.name in entry.scales]
 
     return Experiment(
         name=name,
@@ -227,12 +235,18 @@ def parse(text: str, name: str, where: str) -> Experiment:
     )
 
 
-def _row(entry: Entry, scale: Scale, seed: int) -> Row:
+def _row(entry: Entry, scale: Scale, seed: int, where: str) -> Row:
     build, _ = MODELS[entry.model]
     runs = build(entry, _sized(entry, scale), seed)
+    runs = tuple(longer(run, entry.steps) for run in runs) if entry.steps != 1 else runs
+    try:
+        for run in runs:
+            RunSpec.from_dict(run.to_dict())
+    except UserError as error:
+        raise UserError(f"the row {entry.name} of {where} cannot be: {error}") from error
     return Row(
         name=entry.name,
-        runs=tuple(longer(run, entry.steps) for run in runs) if entry.steps != 1 else runs,
+        runs=runs,
         published=(entry.published[0], entry.published[1]) if entry.published else None,
         note=entry.note,
         best=entry.model == "oracle",
@@ -295,6 +309,36 @@ def _check(entry: Entry, where: str) -> None:
     for key in ("student", "teacher_size"):
         if (size := getattr(entry, key)) and size not in SCALES["paper"].sizes:
             raise unknown(f"{key} of {where}", size, SCALES["paper"].sizes)
+    _check_together(entry, where)
+
+
+def _check_together(entry: Entry, where: str) -> None:
+    """Raise `UserError` for keys of which one makes another meaningless."""
+    rivals = {name for scale in SCALES.values() for name in scale.rival_recipes}
+    routed = entry.routers and "routers" in MODELS[entry.model][1]
+    for wrong, said in (
+        (
+            routed and not entry.adapter_paths,
+            "adapter_paths = false needs routers = false: nothing is left to mix",
+        ),
+        (entry.first and not entry.adapter_paths, "first needs adapter paths: without them no teacher can be added"),
+        (entry.first and not entry.stage1, "first needs stage 1, in which the other teachers are added"),
+        (entry.frozen and entry.gamma is not None, "gamma has no meaning with frozen: nothing is distilled then"),
+        (
+            entry.decoder != "simple" and entry.backbone in rivals,
+            f"decoder is not for {entry.backbone}: it has its own",
+        ),
+        (
+            entry.student and entry.backbone not in {"ViT", *rivals},
+            "student is a size of the ViT: name one or the other",
+        ),
+        (
+            entry.teacher_size and not SCALES["paper"].sizes[entry.teacher_size].teachers,
+            f"teacher_size is {entry.teacher_size}, and there are no teachers of that size",
+        ),
+    ):
+        if wrong:
+            raise UserError(f"{where} contradicts itself: {said}.")
 
 
 def _scales(names: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -57,9 +57,12 @@ def curves(
             axes.set_axis_off()
         part.supxlabel(xlabel, fontsize=NORMAL, color=INK)
     if len(models) > 1:
-        handles, labels = next(axes for axes in figure.axes if axes.get_title()).get_legend_handles_labels()
+        of_axes = [zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes]
+        handles = {label: handle for pairs in of_axes for handle, label in pairs}
         across = len(models) if width > COLUMN else 2
-        figure.legend(handles, labels, loc="outside lower center", ncols=across, fontsize=SMALL, frameon=False)
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=across, fontsize=SMALL, frameon=False
+        )
     return figure
 
 

@@ -1,6 +1,7 @@
 """How alike representations are: the student's to each teacher's (Table 17), the teachers' to each other."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,27 +36,28 @@ def similarity(
         raise ValueError(f"the CKA has shape {values.shape}: ({len(levels)}, {len(models)}, {len(models)}) is needed.")
     figure = new_figure(width, 4.0)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.75, 2.15))[:, 0]
+    names = list(dict.fromkeys(name for rows in cosines.values() for name in rows))
+    colours = dict(zip(names, cycle((FAINT, MODELS["SAK"])), strict=False))
     panels = above.subplots(1, len(cosines), squeeze=False, sharey=True)
     for axes, (title, rows) in zip(panels[0], cosines.items(), strict=True):
-        _bars(axes, rows, teachers)
+        _bars(axes, rows, teachers, colours)
         axes.set_title(title, fontsize=NORMAL, color=INK)
     panels[0, 0].set_ylabel("cosine of student\nand teacher", fontsize=NORMAL, color=INK)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    above.legend(handles, labels, loc="outside right center", fontsize=SMALL, frameon=False)
+    handles = {label: bar for axes in panels[0] for bar, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    above.legend(handles.values(), handles.keys(), loc="outside right center", fontsize=SMALL, frameon=False)
     below.suptitle(heading, fontsize=NORMAL, color=INK)
     _heat_maps(below, values, models, levels)
     return figure
 
 
-def _bars(axes: Axes, rows: Mapping[str, Row], teachers: Sequence[str]) -> None:
+def _bars(axes: Axes, rows: Mapping[str, Row], teachers: Sequence[str], colours: Mapping[str, str]) -> None:
     places = np.arange(len(teachers))
     thickness = 0.8 / len(rows)
     for number, (name, (means, spreads)) in enumerate(rows.items()):
         if np.shape(means) != (len(teachers),):
             raise ValueError(f"the cosines of {name} have shape {np.shape(means)}: ({len(teachers)},) is needed.")
         at = places + (number - (len(rows) - 1) / 2) * thickness
-        colour = (FAINT, MODELS["SAK"])[number % 2]
-        bars = axes.bar(at, means, thickness * 0.9, color=colour, label=name)
+        bars = axes.bar(at, means, thickness * 0.9, color=colours[name], label=name)
         if spreads is not None:
             axes.errorbar(at, means, spreads, fmt="none", ecolor=INK, elinewidth=0.9)
         axes.bar_label(bars, fmt="%.2f", fontsize=SMALL, color=INK, padding=2, bbox=_ON_WHITE)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sakbench.experiments.rows import Experiment
@@ -63,7 +64,9 @@ def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
 def _print(
     out: Console, experiment: Experiment, scale: Scale, lines: list[dict[str, Any]], totals: Any, features: list[Bank]
 ) -> None:
-    out.print(f"[bold]{experiment.title}[/bold]  ·  scale {scale.name} · {scale.dataset} · dry run", highlight=False)
+    out.print(
+        f"[bold]{escape(experiment.title)}[/bold]  ·  scale {scale.name} · {scale.dataset} · dry run", highlight=False
+    )
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     headings = ["steps x batch", "images", "params M", "trained M", "GMACs", "training GMACs", "disk GB"]
@@ -81,7 +84,7 @@ def _print(
         ]
         if scale.name == "paper":
             cells += [str(line["gpus"]), f"{line['gpu_hours']:.0f}"]
-        table.add_row(line["run"], *cells)
+        table.add_row(escape(line["run"]), *cells)
     out.print(table)
     out.print(
         f"\n{totals['runs']} runs, {totals['images']:,} images, {totals['disk_gb']:.1f} GB of weights,"

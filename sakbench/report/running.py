@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sakbench.errors import INTERRUPTED, UserError, unknown
+from sakbench.experiments import tables
 from sakbench.experiments.preparation import (
     of_the_data,
     require_data,
@@ -133,14 +134,16 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
         more = "again with --seeds 3 · " if request.seeds < 3 else ""
         told = f"stored in {escape(place)} · {more}`{escape(reads)}` reads it"
         out.print(told, style="dim", highlight=False, soft_wrap=True)
-        _say_study(out, experiment, place)
+        _say_study(out, experiment, request)
     return 0
 
 
-def _say_study(out: Console, experiment: Experiment, store: str) -> None:
-    """Which script draws the figure."""
-    if experiment.drawn_by:
-        command = f"python studies/{experiment.drawn_by}.py --store {store}"
+def _say_study(out: Console, experiment: Experiment, request: Request) -> None:
+    """Which script draws the figure: from the store, and what models see from their weights."""
+    if experiment.drawn_by and experiment.name in tables.EXPERIMENTS:  # not of a table under another protocol
+        weights = experiment.drawn_by == "qualitative"
+        source = f"--runs {request.folder}" if weights else f"--store {request.location}"
+        command = f"python studies/{experiment.drawn_by}.py {source}"
         out.print(f"drawn by `{escape(command)}`", style="dim", highlight=False, soft_wrap=True)
 
 
@@ -288,7 +291,7 @@ def _announce(
     shared = sum(run.kind == "distill" for run in runs)
     seeds = sorted({run.seed for run in wanted})
     names = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
-    out.print(f"[bold]{title}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
+    out.print(f"[bold]{escape(title)}[/bold]  ·  scale {scale.name} · {scale.dataset} · {names}", highlight=False)
     if not runs:
         out.print("every run is in the store already\n")
         return

@@ -5,9 +5,10 @@ from statistics import fmean
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from sakbench.report.summary import PROFILE, Measure, Summary
+from sakbench.report.summary import PROFILE, Measure, Summary, digits
 from sakbench.runs.scales import choices
 
 _HEADINGS = {"rep_sim": "Rep Sim"}
@@ -19,10 +20,10 @@ def print_table(console: Console, summary: Summary) -> None:
     """Print a summary with what one must know to read it: scale, data, seeds, what the notes are."""
     columns = columns_of(summary)
     table = Table(
-        title=summary.experiment.title,
+        title=escape(summary.experiment.title),
         title_justify="left",
         title_style="bold",
-        caption=caption_of(summary),
+        caption=escape(caption_of(summary)),
         caption_justify="left",
         caption_style="",
         box=box.HORIZONTALS,
@@ -50,12 +51,12 @@ def print_table(console: Console, summary: Summary) -> None:
     for index, line in enumerate(summary.lines):
         if line.note and not summary.lines[index - 1].note:
             table.add_section()
-        cells = [_cell(line.measured.get(task), line.row in best[task]) for task in columns]
+        cells = [_cell(line.measured.get(task), line.row in best[task], places=digits(task)) for task in columns]
         cells += [_cell(line.delta_m, line.row in best["delta_m"], signed=True)] * gains
         cells += [_cell(line.profile.get(key), False, signed=key != "sd") for key in _PROFILE if profiled]
-        table.add_row(line.row, *[count(line.facts.get(fact)) for fact in _FACTS if facts], *cells)
+        table.add_row(escape(line.row), *[count(line.facts.get(fact)) for fact in _FACTS if facts], *cells)
         if line.published:  # the paper's numbers right below, so that the table stays as narrow as it can
-            numbers = [_number(line.published.get(task)) for task in columns]
+            numbers = [_number(line.published.get(task), places=digits(task)) for task in columns]
             numbers += [_number(line.published.get("delta_m"), signed=True)] * gains
             numbers += [_number(line.published.get(c), signed=k != "sd") for k, c in PROFILE.items() if profiled]
             learned = [count(line.published.get(fact)) for fact in _FACTS if facts]
@@ -121,19 +122,19 @@ def count(number: float | None) -> str:
     return f"{number:,.0f}"
 
 
-def _cell(measure: Measure | None, best: bool, *, signed: bool = False) -> str:
+def _cell(measure: Measure | None, best: bool, *, places: int = 2, signed: bool = False) -> str:
     if measure is None:
         return ""
-    text = _number(measure.mean, signed=signed)
+    text = _number(measure.mean, places=places, signed=signed)
     if measure.spread is not None:
-        text += f" ±{measure.spread:.2f}"
+        text += f" ±{measure.spread:.{places}f}"
     return f"[bold]{text}[/bold]" if best else text
 
 
-def _number(value: float | None, *, signed: bool = False) -> str:
+def _number(value: float | None, *, places: int = 2, signed: bool = False) -> str:
     if value is None:
         return ""
-    return f"{value:+z.2f}" if signed else f"{value:.2f}"  # a baseline gains 0.00, never -0.00
+    return f"{value:+z.{places}f}" if signed else f"{value:.{places}f}"  # a baseline gains 0.00, never -0.00
 
 
 def leaders(summary: Summary, quantity: str) -> set[str]:

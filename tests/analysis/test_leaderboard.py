@@ -17,27 +17,32 @@ VALUES = {
 
 
 @pytest.fixture
-def measured(tmp_path):
-    store = open_store(tmp_path / "s.db", write=True)
+def store(tmp_path):
+    return open_store(tmp_path / "s.db", write=True)
+
+
+def add(store, table, row, runs, *, seed=0, baseline=False, dataset="miniworld"):
+    """A row of a table, made of these runs: task -> (run, value). "single" is a run for each task."""
+    about = {"seed": seed, "scale": "mini", "dataset": dataset}
+    ids = {task: f"{run}{task if run == 'single' else ''}{seed}" for task, (run, _) in runs.items()}
+    for run in dict.fromkeys(ids.values()):
+        numbers = tuple(
+            Measurement(task, "mIoU" if higher else "mErr", runs[task][1], "%", higher, "400 images")
+            for task, higher in (("semseg", True), ("normals", False), ("rep_sim", True))
+            if ids.get(task) == run
+        )
+        if not store.runs().query("id == @run").empty:
+            continue
+        store.finish(RunRecord(run, kind="tasks", label=run, spec={}, metrics=numbers, **about))
+    store.record_row(table, row, position=0, runs=ids, baseline=baseline, **about)
+
+
+@pytest.fixture
+def measured(store):
     for seed in (0, 1):
-        for position, ((table, row), (run, baseline, semseg, normals)) in enumerate(VALUES.items()):
-            numbers = (
-                Measurement("semseg", "mIoU", semseg + seed, "%", True, "400 images"),
-                Measurement("normals", "mErr", normals, "deg", False, "400 images"),
-            )
-            run_id = f"{run}{seed}"
-            spec = {"kind": "tasks", "label": run, "spec": {}, "seed": seed, "scale": "mini", "dataset": "miniworld"}
-            store.finish(RunRecord(run_id, **spec, metrics=numbers))
-            store.record_row(
-                table,
-                row,
-                position=position,
-                scale="mini",
-                dataset="miniworld",
-                seed=seed,
-                runs={"semseg": run_id, "normals": run_id},
-                baseline=baseline,
-            )
+        for (table, row), (run, baseline, semseg, normals) in VALUES.items():
+            runs = {"semseg": (run, semseg + seed), "normals": (run, normals)}
+            add(store, table, row, runs, seed=seed, baseline=baseline)
     return store.frame()
 
 
@@ -68,6 +73,7 @@ def test_a_model_in_two_tables_is_one_line(measured):
     assert sak["delta_m_sd"] == pytest.approx(100 / 50.5 / 2 / 2**0.5)
     assert sak["protocol"] == "normals 400 images; semseg 400 images"
     assert pd.isna(sak["bias_ratio"])
+    assert board.loc[("Single-task baseline", ""), "delta_m"] == 0  # of whichever table its line is
     assert board.iloc[0].name == ("SAK", "DINOv2+CLIP+SAM")  # the best comes first
 
 
@@ -78,6 +84,32 @@ def test_a_table_with_fewer_seeds_adds_no_second_line(measured):
     assert sak["reference"].tolist() == ["table12, SAK MT Full"]  # the table with both seeds
     # one baseline of 50 and 51, not one of 50 beside it
     assert sak["delta_m"].item() == pytest.approx(100 * (10 / 50.5 + 2 / 20) / 2)
+
+
+def test_an_oracle_is_no_model_and_its_gains_are_of_its_own_table(store, measured):
+    oracle = {"semseg": ("sak", 60.0), "normals": ("sam", 20.0)}
+    add(store, "table2", "Oracle of teachers", oracle, baseline=True)
+    add(store, "table2", "Student", {"semseg": ("student", 30.0), "normals": ("student", 20.0)})
+    board = leaderboard(store.frame(), published.frame()).query("source == 'measured'").set_index("reference")
+    assert not any("Oracle" in reference for reference in board.index)
+    assert pd.isna(board.loc["table2, Student", "delta_m"])
+    before = leaderboard(measured, published.frame()).query("source == 'measured'").set_index("reference")
+    pd.testing.assert_frame_equal(board.drop("table2, Student"), before)
+
+
+def test_each_baseline_is_that_of_its_table(store, measured):
+    add(store, "mine", "Multi-task", {"semseg": ("multi", 10.0), "normals": ("multi", 40.0)}, baseline=True)
+    add(store, "large", "Alone", {"semseg": ("bigsemseg", 100.0), "normals": ("bignormals", 10.0)}, baseline=True)
+    add(store, "large", "Together", {"semseg": ("together", 110.0), "normals": ("together", 9.0)})
+    board = leaderboard(store.frame(), published.frame()).query("source == 'measured'").set_index("reference")
+    assert board.loc["large, Together", "delta_m"] == pytest.approx(10)
+    assert pd.isna(board.loc["mine, Multi-task", "delta_m"])
+    assert board.loc["table7, DINOv2+CLIP+SAM", "delta_m"] == pytest.approx(100 * (10 / 50.5 + 2 / 20) / 2)
+
+
+def test_a_table_of_similarities_has_no_line(store):
+    add(store, "table17", "TSAP", {"rep_sim": ("stage1", 0.9)})
+    assert set(leaderboard(store.frame(), published.frame())["source"]) == {"published"}
 
 
 def test_frozen_backbones_have_a_bias_profile(measured):

@@ -86,6 +86,10 @@ def test_a_comparison_holds_every_published_row_once_and_trains_on_its_own_data_
         (('name = "γ = 2"', 'name = "alone"'), "two rows named alone"),
         (('name = "γ = 2"', 'name = "\\u0007"'), "printable"),
         (('title = "What γ does to CLIP\'s student"', ""), "has no title"),
+        (("[defaults]", "[defaults]\ngama = 2.0"), "key of defaults of mine.toml, which no row has.*gamma"),
+        (("gamma = 2.0", "adapter_paths = false"), "row 2 of mine.toml contradicts itself: adapter_paths"),
+        (("gamma = 2.0", "gamma = 2.0\nfrozen = true"), "row 2 of mine.toml contradicts itself: gamma"),
+        (("gamma = 2.0", 'teacher_size = "ViT-S"'), "no teachers of that size"),
     ],
 )
 def test_what_a_file_cannot_say_is_refused_in_one_sentence(change, sentence):
@@ -103,8 +107,25 @@ def test_a_users_file_is_read_by_its_name(tmp_path: Path):
     (tmp_path / "table7.toml").write_text(MINE)
     with pytest.raises(UserError, match="named like the paper's table7"):
         tables.get(str(tmp_path / "table7.toml"))
+    file.write_text(f"account = true\n{MINE}")
+    with pytest.raises(UserError, match=r"account of .* leave it out"):
+        tables.get(str(file))
     with pytest.raises(UserError, match="cannot be read"):
         tables.get(str(tmp_path / "absent.toml"))
+
+
+def test_a_row_that_no_run_can_be_is_refused_before_anything_is_trained():
+    row = parse(MINE.replace("gamma = 2.0", "steps = 0.0001"), "mine", "mine.toml")
+    with pytest.raises(UserError, match=r"the row γ = 2 of mine.toml cannot be: .*steps"):
+        row.build(MINI, 0)
+
+
+def test_brackets_in_a_title_are_no_markup(tmp_path, capsys):
+    file = tmp_path / "mine.toml"
+    file.write_text(MINE.replace("CLIP's student", "CLIP's student [/ours]"))
+    with pytest.raises(SystemExit, match="0"):
+        main(["run", str(file), "--dry-run", "--store", str(tmp_path / "s.db")])
+    assert "student [/ours]" in capsys.readouterr().out
 
 
 def test_tables_for_which_nothing_is_trained_are_accounted_for(capsys):

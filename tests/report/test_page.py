@@ -153,7 +153,8 @@ def test_every_number_follows_from_its_provenance(text, store):
         number = numbers[index]
         if "seeds" in number:
             assert all((run, round(value, 9)) in stored and run in data["runs"] for _, value, run in number["seeds"])
-            assert shown == f"{mean(index):.2f}"
+            digits = 4 if "rep_sim" in number["title"] else 2
+            assert shown == f"{mean(index):.{digits}f}"
         elif number["title"].startswith("Δm"):
             own, base = ({numbers[i]["title"].split(" · ")[-1]: mean(i) for i in part} for part in halves(number["of"]))
             sign = {task: 1 if TASKS[task].higher_is_better else -1 for task in base}

@@ -229,7 +229,7 @@ def test_silhouettes_and_textures_are_told_apart_by_hand(few_models, monkeypatch
         dark, light = (
             np.full((count, 128, 128, 3), level) + rng.integers(0, 20, (count, 1, 1, 3)) for level in (40, 200)
         )
-        return Pairs(Pictures(dark), Pictures(light), np.ones((count, 128, 128), bool))
+        return Pairs(Pictures(dark), Pictures(light), np.ones((count, 128, 128), bool), np.arange(count))
 
     train, test = ({name: made(40) for name in texture_shape.LOOKALIKES} for _ in range(2))
     hits = texture_shape.answers(train, test)["SAM"].hits
@@ -246,9 +246,8 @@ def few_scenes(monkeypatch):
 def test_predictions_are_kept_and_drawn_again(few_scenes, tmp_path):
     torch.manual_seed(0)
     scale = qualitative.get_scale("mini", "miniworld-nyud")
-    for name, spec in qualitative._models(scale, "figure11").items():
-        if name not in ("RADIO-like", "Theia-like"):
-            students.write(tmp_path / "runs" / spec.id, students.build(spec, backbones.create), spec)
+    for spec in qualitative._models(scale, "figure11").values():
+        students.write(tmp_path / "runs" / spec.id, students.build(spec, backbones.create), spec)
     kept = tmp_path / "kept.npz"
     words = ("--predictions", str(kept))
     draw(qualitative, "--runs", str(tmp_path / "runs"), "--scenes", "2", "0", *words, tmp_path=tmp_path)
@@ -256,12 +255,12 @@ def test_predictions_are_kept_and_drawn_again(few_scenes, tmp_path):
     assert scenes == [2, 0] and list(pictures) == ["miniworld-nyud"]
     rows = pictures["miniworld-nyud"]
     assert list(rows) == ["image", "semseg", "depth", "normals", "boundary"]
-    assert list(rows["depth"]) == ["ground truth", "ViT", "DINOv2", "CLIP", "SAM", "SAK"]
+    assert list(rows["depth"]) == ["ground truth", "ViT", "DINOv2", "CLIP", "SAM", "RADIO", "Theia", "SAK"]
     split = qualitative.data.load("miniworld-nyud", "test", 3)
     assert np.array_equal(rows["image"][""], split.images[[2, 0]])
     figure = qualitative.figure(pictures, scenes, tasks=["depth"])
     shown = [axes.images[0].get_array() for axes in figure.axes]
-    assert np.array_equal(shown[6], rows["depth"]["SAK"][0]) and len(shown) == 2 * 7
+    assert np.array_equal(shown[8], rows["depth"]["SAK"][0]) and len(shown) == 2 * 9
     first = (tmp_path / "picture.png").read_bytes()
     draw(qualitative, *words, tmp_path=tmp_path)  # without weights
     assert (tmp_path / "picture.png").read_bytes() == first
@@ -299,7 +298,10 @@ def test_a_store_with_nothing_but_the_baseline(study, store, tmp_path, capsys):
 
 def test_missing_weights_and_predictions(tmp_path, capsys):
     for words, expected in (
-        (("--runs", str(tmp_path)), "lacks the weights of DINOv2, CLIP, SAM, SAK: `sakbench run figure9`"),
+        (
+            ("--runs", str(tmp_path)),
+            "lacks the weights of DINOv2, CLIP, SAM, RADIO, Theia, SAK: `sakbench run figure9`",
+        ),
         (("--predictions", str(tmp_path / "none.npz")), "`sakbench run figure9`"),
     ):
         with pytest.raises(SystemExit) as end:

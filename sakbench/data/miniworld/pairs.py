@@ -23,11 +23,15 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """`before` and `after` differ in nothing but the texture of one object, which is `mask`: bool (n, 128, 128)."""
+    """`before` and `after` differ in nothing but the texture of one object, which is `mask`: bool (n, 128, 128).
+
+    `scene` (n,) numbers the scenes of the split that they show.
+    """
 
     before: Pictures
     after: Pictures
     mask: NDArray[np.bool_]
+    scene: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -49,11 +53,13 @@ def pairs(old: str, new: str, split: str, count: int, *, least: int = 64) -> Pai
         raise UserError(
             f"the first {_SEARCHED * count} scenes of {split} show a {old} in {len(found)} only: ask for fewer."
         )
-    before, after, masks = (np.stack(part) for part in zip(*found, strict=True))
-    return Pairs(Pictures(before), Pictures(after), masks)
+    before, after, masks, scenes = (np.stack(part) for part in zip(*found, strict=True))
+    return Pairs(Pictures(before), Pictures(after), masks, scenes)
 
 
-def _found(old: str, new: str, split: str, count: int, least: int) -> Iterator[tuple[Bytes, Bytes, NDArray[np.bool_]]]:
+def _found(
+    old: str, new: str, split: str, count: int, least: int
+) -> Iterator[tuple[Bytes, Bytes, NDArray[np.bool_], int]]:
     seed, done = split_seed(split), 0
     for index in range(_SEARCHED * count):
         scene = sample_scene(seed, index)
@@ -67,7 +73,7 @@ def _found(old: str, new: str, split: str, count: int, least: int) -> Iterator[t
             continue
         alone = counterfactual(replace(scene, things=(scene.things[largest - 1],)), {old: new}).things[0]
         changed = replace(scene, things=(*scene.things[: largest - 1], alone, *scene.things[largest:]))
-        yield rendered.image, render(changed, IMAGE_SIZE).image, rendered.instance == largest
+        yield rendered.image, render(changed, IMAGE_SIZE).image, rendered.instance == largest, index
         done += 1
         if done == count:
             return

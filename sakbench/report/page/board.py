@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sakbench.analysis.gain import relative_improvement
+from sakbench.analysis.leaderboard import baselines
 from sakbench.analysis.profile import bias_profile
 from sakbench.plots.palette import model_colours
 from sakbench.report.page import cells, provenance
@@ -33,8 +34,7 @@ class Board:
             (f"{table}, {row}", scale, dataset): part
             for (table, row, scale, dataset), part in frame.groupby(["table", "row", "scale", "dataset"], sort=False)
         }
-        baselines = frame[frame["baseline"]].drop_duplicates(["scale", "dataset", "run", "task"])
-        self._baselines = dict(list(baselines.groupby(["scale", "dataset"], sort=False)))
+        self._baselines = baselines(frame)
         self._frozen = [line for line in self.lines if line["setting"] == FREEZE.strip()]
         self._vits = {_place(line): line for line in self._frozen if line["model"] == "ViT"}
 
@@ -101,7 +101,7 @@ class Board:
         index = self._numbers.measured(lines)
         spreads = lines.groupby("task")["value"].std()
         for task in tasks:
-            yield cells.measured(_measure(line[task], spreads.get(task)), index.get(task))
+            yield cells.measured(_measure(line[task], spreads.get(task)), index.get(task), task)
         gain = _measure(line["delta_m"], line["delta_m_sd"])
         yield cells.measured(gain, self._gain(line) if gain else None, cells.DELTA_M)
         for quantity in PROFILE.values():
@@ -113,16 +113,18 @@ class Board:
         yield cells.plain(line["seeds"])
 
     def _size(self, line: Line) -> int:
-        return self._numbers.computed(f"size and MACs of {line['reference']}", provenance.SIZE, self._tasks(line))
+        return self._numbers.computed(f"size and MACs of {_whole(line)}", provenance.SIZE, self._tasks(line))
 
     def _gain(self, line: Line) -> int:
-        baseline = self._numbers.measured(self._baselines[line["scale"], line["dataset"]])
-        of = [*self._tasks(line), *baseline.values()]
-        return self._numbers.computed(f"Δm of {line['reference']}", provenance.GAIN, of)
+        table = line["reference"].partition(", ")[0]
+        baseline = self._numbers.measured(self._baselines[table, line["scale"], line["dataset"]])
+        return self._numbers.computed(
+            f"Δm of {_whole(line)}", provenance.GAIN, [*self._tasks(line), *baseline.values()]
+        )
 
     def _bias(self, line: Line) -> int:
         of = [*self._tasks(line), *self._tasks(self._vits[_place(line)])]
-        return self._numbers.computed(f"bias profile of {line['reference']}", provenance.PROFILE, of)
+        return self._numbers.computed(f"bias profile of {_whole(line)}", provenance.PROFILE, of)
 
     def _tasks(self, line: Line) -> list[int]:
         found = self._numbers.measured(self._of(line))
@@ -187,6 +189,11 @@ def _published(line: Line, tasks: list[str]) -> Iterator[Markup]:
 
 def _place(line: Line) -> tuple[str, str, str]:
     return line["source"], line["scale"], line["dataset"]
+
+
+def _whole(line: Line) -> str:
+    """A measured line's name, which tells it from all others."""
+    return f"{line['reference']} · scale {line['scale']} · {line['dataset']}"
 
 
 def _values(line: Line) -> dict[str, float]:

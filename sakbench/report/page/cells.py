@@ -3,7 +3,7 @@
 from math import isfinite
 
 from sakbench.report.page.markup import Markup, join, tag
-from sakbench.report.summary import PROFILE, Measure
+from sakbench.report.summary import PROFILE, Measure, digits
 
 DELTA_M = "delta_m"
 SIZES = {"params_m": ("size", "M"), "macs_g": ("MACs", "G")}
@@ -17,8 +17,8 @@ _SIGNED = {DELTA_M, PROFILE["mean"], PROFILE["ratio"]}
 
 
 def number(value: float, quantity: str = "") -> str:
-    """With two digits, and with its sign where the quantity is a difference."""
-    text = f"{value:+z.2f}" if quantity in _SIGNED else f"{value:.2f}"
+    """With its sign where the quantity is a difference."""
+    text = f"{value:+z.2f}" if quantity in _SIGNED else f"{value:.{digits(quantity)}f}"
     return text.replace("-", "−")
 
 
@@ -69,7 +69,7 @@ def measured(
     parts, value, spread = [], None, None
     if measure is not None and isfinite(measure.mean):
         value, spread = measure.mean, measure.spread
-        noise = "" if spread is None else tag("span", f" ±{spread:.2f}", class_="spread")
+        noise = "" if spread is None else tag("span", f" ±{spread:.{digits(quantity)}f}", class_="spread")
         parts.append(tag("button", number(value, quantity), noise, type="button", data_number=index))
     if paper is not None:
         parts.append(tag("span", f"paper {number(paper, quantity)}", class_="paper"))

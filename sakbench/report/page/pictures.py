@@ -120,7 +120,8 @@ def gates(material: Material) -> Iterator[Picture]:
             ["stem", *(name for name, _ in spec.teachers)],
         )
         seeds = f"{len(records)} seed{'s' * (len(records) > 1)}"
-        yield Picture(f"Gates of the routers of SAK with {spec.committee}, {place}, {seeds}", figure)
+        name = f"{part.summary.experiment.name}, {records[0].label}"
+        yield Picture(f"Gates of the routers: {name}, {place}, {seeds}", figure)
 
 
 def _experts(records: list[RunRecord]) -> int:

@@ -13,8 +13,8 @@ from sakbench.store.database import Store
 from sakbench.store.records import Event, RunRecord
 
 GAIN = (
-    "The mean over the tasks of the relative gain over the single-task baseline, in percent (Eq. 7), each task of the "
-    "baseline averaged over its seeds; computed from these numbers:"
+    "The mean over the tasks of the relative gain over the baseline, in percent (Eq. 7), each task of the baseline "
+    "averaged over its seeds; computed from these numbers, of which the baseline's are the last:"
 )
 PROFILE = (
     "The relative improvement over the frozen ViT for each task, in percent; μ and σ are its mean and population "

@@ -227,9 +227,15 @@ function show(title, ...content) {
   dialog.scrollTop = 0;
 }
 
+/** Whether a click on the dialog itself is beside its box, on what lies behind. */
+function isBeside(event) {
+  const box = dialog.getBoundingClientRect();
+  return event.clientX < box.left || event.clientX > box.right || event.clientY < box.top || event.clientY > box.bottom;
+}
+
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (event.target === dialog || button?.matches(".close")) dialog.close();
+  if ((event.target === dialog && isBeside(event)) || button?.matches(".close")) dialog.close();
   else if (button?.dataset.number) showNumber(button.dataset.number);
   else if (button?.dataset.run) show(`Run ${button.dataset.run}`, runDetails(button.dataset.run));
   else if (button?.dataset.open) {

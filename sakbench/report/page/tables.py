@@ -57,7 +57,9 @@ def _cells(
     where = f"{line.row} · {part.key}"
     for task in tasks:
         is_best = line.row in best[task]
-        yield cells.measured(line.measured.get(task), index.get(task), best=is_best, paper=line.published.get(task))
+        yield cells.measured(
+            line.measured.get(task), index.get(task), task, best=is_best, paper=line.published.get(task)
+        )
     for quantity in computed:
         if quantity == cells.DELTA_M:
             measure, title, how = line.delta_m, f"Δm of {where}", provenance.GAIN
