@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,7 +20,9 @@ from sakbench.tasks.names import TASKS
 
 STORE = "results/mini.jsonl"
 DPI = 200
+SUFFIXES = (".png", ".pdf", ".svg")
 
+T = TypeVar("T")
 Options = argparse.Namespace
 Panels = dict[str, dict[str, Curve]]
 Points = dict[tuple[str, float], dict[str, Measure]]  # by model and place on the x axis: tasks and delta_m
@@ -47,12 +50,23 @@ def at_least(lowest: int) -> Callable[[str], int]:
 
 def draw(options: argparse.ArgumentParser, study: Callable[[Options], Figure], words: Sequence[str] | None) -> None:
     """Write a study's figure and say where; exits with 2 and one sentence where something is missing."""
+    finish(options, study, lambda figure, output: figure.savefig(output, dpi=DPI), words)
+
+
+def finish(
+    options: argparse.ArgumentParser,
+    study: Callable[[Options], T],
+    write: Callable[[T, Path], None],
+    words: Sequence[str] | None,
+) -> None:
+    """Write what a study makes and say where; exits with 2 and one sentence where something is missing."""
     chosen = options.parse_args(words)
     try:
-        figure = study(chosen)
+        if chosen.output.suffix not in SUFFIXES:
+            raise UserError(f"{chosen.output} cannot be the picture: name a file that ends in {', '.join(SUFFIXES)}.")
+        made = study(chosen)
         try:
-            chosen.output.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(chosen.output, dpi=DPI)
+            write(made, chosen.output)
         except (OSError, ValueError) as error:
             raise UserError(f"{chosen.output} cannot be written ({error}).") from error
     except UserError as error:

@@ -3,10 +3,10 @@
 python studies/overview.py --store results/mini.jsonl --output results/overview.png
 """
 
-import argparse
+from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 
+import common
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
@@ -18,7 +18,7 @@ from sakbench.plots import figures
 from sakbench.report.summary import Measure, Summary, summarize
 from sakbench.report.terminal import leaders
 from sakbench.runs.scales import MINI
-from sakbench.store import open_store, published
+from sakbench.store import published
 
 DPI = 160
 
@@ -83,12 +83,15 @@ def stack(parts: list[Figure]) -> Image.Image:
     return page
 
 
+def study(options: common.Options) -> Image.Image:
+    numbers = common.frame(options.store)
+    summary = summarize(tables.get("table7"), numbers, published.frame())
+    return stack([sheet(), table(summary), profile(numbers)])
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    common.finish(common.parser(__doc__, "results/overview.png"), study, lambda page, output: page.save(output), words)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--store", type=Path, default=Path("results/mini.jsonl"))
-    parser.add_argument("--output", type=Path, default=Path("results/overview.png"))
-    options = parser.parse_args()
-    frame = open_store(options.store, write=False).frame()
-    summary = summarize(tables.get("table7"), frame, published.frame())
-    stack([sheet(), table(summary), profile(frame)]).save(options.output)
-    print(options.output)
+    main()

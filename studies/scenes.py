@@ -3,14 +3,15 @@
 python studies/scenes.py --output results/scenes.png
 """
 
-import argparse
-from pathlib import Path
+from collections.abc import Sequence
 
+import common
 import numpy as np
 from matplotlib.figure import Figure
 
 from sakbench import data, tasks
 from sakbench.data import miniworld
+from sakbench.errors import UserError
 from sakbench.plots import figures
 from sakbench.runs.scales import MINI
 
@@ -27,10 +28,17 @@ def sheet(rows: tuple[int, ...] = CHOSEN) -> Figure:
     return figures.scenes_sheet(pictures)
 
 
+def study(options: common.Options) -> Figure:
+    if not all(0 <= row < MINI.test_images for row in options.rows):
+        raise UserError(f"the test split has scenes 0 to {MINI.test_images - 1}: name some of these with --rows.")
+    return sheet(tuple(options.rows))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    options = common.parser(__doc__, "results/scenes.png", store=False)
+    options.add_argument("--rows", type=int, nargs="+", default=CHOSEN, help="which scenes of the test split")
+    common.draw(options, study, words)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, nargs="+", default=CHOSEN, help="which scenes of the test split")
-    parser.add_argument("--output", type=Path, default=Path("results/scenes.png"))
-    options = parser.parse_args()
-    sheet(tuple(options.rows)).savefig(options.output, dpi=160)
-    print(options.output)
+    main()

@@ -177,6 +177,8 @@ def read(path: Path) -> Experiment:
     Raises `UserError` that names the file, and the row and key where there is one, for whatever it cannot be.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file: name one that ends in .toml.")
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path} has more than {_MOST_BYTES:,} bytes: a table is a page of text.")
         text = path.read_text(encoding="utf-8")
@@ -195,7 +197,7 @@ def parse(text: str, name: str, where: str) -> Experiment:
     """The table that a TOML text describes; `where` is how mistakes call it."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError too
         raise UserError(f"{where} is no TOML: {error}.") from error
     head = _read(Head, document, where)
     head = replace(head, scales=_scales(head.scales, where))
@@ -362,7 +364,10 @@ def _read(kind: Any, values: Mapping[str, Any], where: str) -> Any:
 
 def _value(kind: Any, value: Any, where: str) -> Any:
     if kind in (float, float | None) and type(value) in (int, float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise UserError(f"{where} is too large a number.") from error
     if kind is str and isinstance(value, str):
         if not value or len(value) > 200 or not value.isprintable():
             raise UserError(f"{where} must be 1 to 200 printable characters.")

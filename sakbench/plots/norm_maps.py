@@ -54,12 +54,14 @@ def norm_maps(
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-    half = (columns + 1) // 2
-    for colours, label, ends, below in (
-        (_NORMS, "token norm, per model and pair", ("least", "greatest"), grid[:, :half]),
-        (_CHANGES, "change of the token, per model", ("0", "greatest"), grid[:, half:]),
+    half = (3 * count + 1) // 2
+    for colours, label, ends, beside in (
+        (_NORMS, "token norm, per model and pair", ("least", "greatest"), grid[:half]),
+        (_CHANGES, "change of the token, per model", ("0", "greatest"), grid[half:]),
     ):
-        bar = figure.colorbar(ScalarMappable(cmap=colours), ax=below, location="bottom", aspect=25, pad=0.01)
+        bar = figure.colorbar(
+            ScalarMappable(cmap=colours), ax=beside, location="right", aspect=30, shrink=0.9, pad=0.01
+        )
         bar.set_label(label, fontsize=SMALL, color=INK)
         bar.set_ticks([0, 1], labels=list(ends), fontsize=SMALL)
         bar.ax.spines[:].set_visible(False)

@@ -80,6 +80,8 @@ def test_a_comparison_holds_every_published_row_once_and_trains_on_its_own_data_
         (("fraction = 0.25", 'first = ["SAM"]'), "first of row 3"),
         (("gamma = 2.0", "gamma = nan"), "finite"),
         (("gamma = 2.0", "gamma = true"), "must be a number"),
+        (("gamma = 2.0", f"gamma = 1{'0' * 400}"), "too large"),
+        (("gamma = 2.0", f"gamma = 1{'0' * 5000}"), "is no TOML"),
         (("seeds = 2", "seeds = 0"), "from 1 to 100"),
         (("seeds = 2", 'scales = ["huge"]'), "scale of mine.toml"),
         (("seeds = 2", "seeds ="), "is no TOML"),
