@@ -43,7 +43,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file and have it on the disk. Raises `OSError`; what was there before then stays."""
+    """Write a file and have it on the disk. Raises `OSError`; what was there before then stays.
+
+    A device or a pipe (/dev/null, /dev/stdout) is written to, not replaced.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        path.write_bytes(content)
+        return
     draft = draft_of(path)
     try:
         draft.write_bytes(content)

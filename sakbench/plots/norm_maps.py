@@ -33,8 +33,8 @@ def norm_maps(
             raise ValueError(
                 f"maps of {count} pairs are needed, before and after and of the change: {model} has others."
             )
-    side = (width - 0.3) / columns
-    figure = new_figure(width, 3 * count * side + 0.5, gap=0.03)
+    side = (width - 1.25) / columns  # beside the rows' names and the bars
+    figure = new_figure(width, 3 * count * (side + 0.04) + 0.5, gap=0.03)
     grid = figure.subplots(3 * count, columns, squeeze=False)
     for axes, title in zip(grid[0], ("image", *models), strict=True):
         axes.set_title(title, fontsize=NORMAL, color=INK, pad=3)
