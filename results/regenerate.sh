@@ -17,6 +17,7 @@ sakbench export leaderboard --csv --store results/mini.jsonl --output results/le
 for name in figure9 figure11; do
     sakbench run "$name" --store "$store"
 done
+sakbench run table12 --rows "ViT Freeze" --dataset miniworld-nyud --store "$store"
 python studies/qualitative.py --runs "$(dirname "$store")/runs"
 for study in overview bias_profile methods gates gamma similarity resolution norm_maps object_size texture_shape; do
     python "studies/$study.py"

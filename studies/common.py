@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,12 +12,12 @@ from matplotlib.figure import Figure
 
 from sakbench.errors import UserError
 from sakbench.experiments import tables
-from sakbench.plots.figures import Curve
-from sakbench.report.summary import Measure, Summary, summarize
+from sakbench.plots import figures
+from sakbench.report.curves import AXES, Panels, measured_curves, published_curves
+from sakbench.report.summary import Summary, summarize
 from sakbench.runs.scales import get as get_scale
 from sakbench.store import open_store, published
 from sakbench.store.location import hide_passwords
-from sakbench.tasks.names import TASKS
 
 STORE = "results/mini.jsonl"
 DPI = 200
@@ -24,8 +25,6 @@ SUFFIXES = (".png", ".pdf", ".svg")
 
 T = TypeVar("T")
 Options = argparse.Namespace
-Panels = dict[str, dict[str, Curve]]
-Points = dict[tuple[str, float], dict[str, Measure]]  # by model and place on the x axis: tasks and delta_m
 
 
 def parser(doc: str | None, output: str, *, store: bool = True) -> argparse.ArgumentParser:
@@ -95,57 +94,47 @@ def summaries(numbers: pd.DataFrame, names: Sequence[str]) -> list[Summary]:
     return found
 
 
-def measured_points(summary: Summary, place: Callable[[str], tuple[str, float] | None]) -> Points:
-    """The rows of a table as points of curves; `place` tells the model and x of a row's name, None if it is none."""
-    points: Points = {}
-    for line in summary.lines:
-        where = place(line.row)
-        if where and line.measured and line.delta_m:
-            points[where] = {**line.measured, "delta_m": line.delta_m}
-    if not points:
-        raise UserError(
-            f"the store holds no row of {summary.experiment.name} beside its baseline: `sakbench"
-            f" {summary.experiment.command}` fills it."
-        )
-    return points
-
-
-def published_points(table: str, place: Callable[[str], float]) -> Points:
-    """The paper's rows of a table as points of curves; `place` reads x off a row's group ("25%", "γ = 0.5")."""
-    rows = published.table(table)
-    return {
-        (str(model), place(str(group))): {
-            str(task): Measure(float(value), None) for task, value in zip(lines["task"], lines["value"], strict=True)
-        }
-        for (model, group), lines in rows.groupby(["model", "group"], sort=False)
-    }
-
-
-def panels(points: Mapping[tuple[str, float], Mapping[str, Measure]]) -> Panels:
-    """A panel for each task and one for Δm, with a curve for each model."""
-    tasks = [task for task in TASKS if all(task in values for values in points.values())]
-    models = dict.fromkeys(model for model, _ in points)
-    made: Panels = {}
-    for quantity in (*tasks, "delta_m"):
-        curves = {}
-        for model in models:
-            x = sorted(place for name, place in points if name == model)
-            values = [points[model, place][quantity] for place in x]
-            spreads = [float("nan") if value.spread is None else value.spread for value in values]
-            alone = all(value.spread is None for value in values)
-            curves[model] = Curve(x, [value.mean for value in values], None if alone else spreads)
-        made[_title(quantity)] = curves
-    return made
-
-
-def _title(quantity: str) -> str:
-    if quantity == "delta_m":
-        return "Δm (%) ↑"
-    task = TASKS[quantity]
-    return f"{task.name} {task.metric} ({task.unit}) {'↑' if task.higher_is_better else '↓'}"
-
-
 def about(summary: Summary) -> str:
     """Where a measured block's numbers come from, as its title."""
     seeds = len(summary.seeds)
     return f"measured at scale {summary.scale.name} on {summary.scale.dataset}, {seeds} seed{'s' * (seeds > 1)}"
+
+
+@dataclass(frozen=True)
+class CurveStudy:
+    """A study of the first of `experiments`, whose rows are places on an axis, with the paper's curves beside."""
+
+    doc: str | None
+    experiments: Sequence[str]
+    output: str
+
+    def measured(self, numbers: pd.DataFrame) -> dict[str, Panels]:
+        """The rows of a store's table, by their data set."""
+        found = {}
+        for summary in summaries(numbers, self.experiments):
+            found[about(summary)] = measured_curves(summary, AXES[summary.experiment.name])
+            if not found[about(summary)]:
+                raise UserError(
+                    f"the store holds no row of {summary.experiment.name} beside its baseline: `sakbench"
+                    f" {summary.experiment.command}` fills it."
+                )
+        return found
+
+    def paper(self) -> dict[str, Panels]:
+        """The paper's table."""
+        table = self.experiments[0]
+        return {f"published for PASCAL-Context (Table {table.removeprefix('table')})": published_curves(table)}
+
+    def figure(self, blocks: dict[str, Panels]) -> Figure:
+        """A block of panels for each of `blocks`, by its title."""
+        return figures.curves(blocks, AXES[self.experiments[0]].label)
+
+    def main(self, words: Sequence[str] | None = None) -> None:
+        """The script."""
+        options = parser(self.doc, self.output)
+        options.add_argument("--published", action="store_true", help="the paper's numbers alone")
+
+        def study(chosen: Options) -> Figure:
+            return self.figure(({} if chosen.published else self.measured(frame(chosen.store))) | self.paper())
+
+        draw(options, study, words)

@@ -77,7 +77,7 @@ def hits(train: int, test: int) -> tuple[Objects, dict[str, np.ndarray]]:
             vectors(frozen.level_maps(model, splits[name]), seen)
             for name, seen in (("train", learned), ("test", asked))
         )
-        found[model] = linear_hits(of_train, learned.label, of_test, asked.label, strength=0.01)
+        found[model] = linear_hits(of_train, learned.label, of_test, asked.label)
     return asked, found
 
 

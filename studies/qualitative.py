@@ -116,7 +116,7 @@ def kept(path: Path) -> tuple[Pictures, list[int]]:
                     dataset, row, model = name.split("/")
                     pictures.setdefault(dataset, {}).setdefault(row, {})[model] = arrays[name]
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} holds no predictions of this study ({error}).") from error
+        raise UserError(f"{path} holds no predictions of this study.") from error
     return pictures, scenes
 
 
@@ -138,12 +138,15 @@ def figure(pictures: Pictures, scenes: Sequence[int], tasks: Sequence[str] = ())
 def main(words: Sequence[str] | None = None) -> None:
     options = common.parser(__doc__, "results/qualitative.png", store=False)
     options.add_argument("--runs", type=Path, help="a folder of runs, with whose weights to predict anew")
-    options.add_argument("--scenes", type=int, nargs="+", default=SCENES, help="of the test split, with --runs")
+    options.add_argument("--scenes", type=int, nargs="+", help="of the test split, with --runs (default: 1 3)")
     options.add_argument("--predictions", type=Path, default=KEPT, help="where they are kept (default: %(default)s)")
 
     def study(chosen: common.Options) -> Figure:
+        scenes = chosen.scenes or SCENES
         if chosen.runs:
-            keep(chosen.predictions, predicted(chosen.runs, chosen.scenes), chosen.scenes)
+            keep(chosen.predictions, predicted(chosen.runs, scenes), scenes)
+        elif chosen.scenes:
+            raise UserError("--scenes needs --runs: other scenes than the kept ones must be predicted anew.")
         return figure(*kept(chosen.predictions))
 
     common.draw(options, study, words)

@@ -33,14 +33,14 @@ class Answer:
     moved: float
 
 
-def answers(train: dict[str, Pairs], test: dict[str, Pairs], strength: float = 0.01) -> dict[str, Answer]:
+def answers(train: dict[str, Pairs], test: dict[str, Pairs]) -> dict[str, Answer]:
     """What linear classifiers make of each model's last level."""
     found = {}
     for model in frozen.MODELS:
         learned, asked = ({name: _both(model, one) for name, one in part.items()} for part in (train, test))
         kinds = [_stacked(part) for part in (learned, asked)]
-        silhouette = linear_hits(*kinds[0], *kinds[1], strength=strength)
-        texture = [linear_hits(*_textures(learned[n]), *_textures(asked[n]), strength=strength) for n in LOOKALIKES]
+        silhouette = linear_hits(*kinds[0], *kinds[1])
+        texture = [linear_hits(*_textures(learned[n]), *_textures(asked[n])) for n in LOOKALIKES]
         found[model] = Answer(
             {"silhouette": silhouette, "texture": np.concatenate(texture)}, moved_by_texture(list(asked.values()))
         )

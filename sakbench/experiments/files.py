@@ -328,7 +328,7 @@ def _check_together(entry: Entry, where: str) -> None:
         (entry.frozen and entry.gamma is not None, "gamma has no meaning with frozen: nothing is distilled then"),
         (
             entry.decoder != "simple" and entry.backbone in rivals,
-            f"decoder is not for {entry.backbone}: it has its own",
+            f"decoder is for the ViT: {entry.backbone} has the simple one",
         ),
         (
             entry.student and entry.backbone not in {"ViT", *rivals},

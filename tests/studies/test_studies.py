@@ -12,6 +12,7 @@ import torch
 
 from sakbench import backbones
 from sakbench.data.miniworld.pairs import Pairs, Pictures
+from sakbench.experiments import tables
 from sakbench.runs import students
 from sakbench.runs.scales import MINI, get
 from sakbench.store import Measurement, RunRecord, open_store, published
@@ -314,6 +315,25 @@ def test_too_few_pairs(words, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         draw(norm_maps, *words, tmp_path=tmp_path)
     assert end.value.code == 2 and f"{words[1]} is no whole number from 3 on" in capsys.readouterr().err
+
+
+def test_scenes_are_chosen_where_they_are_predicted(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        draw(qualitative, "--scenes", "0", tmp_path=tmp_path)
+    assert end.value.code == 2 and "--scenes needs --runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("experiment", [e for e in tables.EXPERIMENTS.values() if e.drawn_by], ids=lambda e: e.name)
+def test_the_study_that_a_table_names_draws_it(experiment):
+    study = importlib.import_module(experiment.drawn_by)
+    known = {
+        bias_profile: (*bias_profile.EXPERIMENTS,),
+        gates: [table for table, _ in gates.ROWS],
+        qualitative: ["figure9", "figure10", "figure11"],
+        similarity: ["table17"],
+        norm_maps: ["figure6"],
+    }
+    assert experiment.name in known.get(study, getattr(study, "EXPERIMENTS", ()))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ from sakbench.data.miniworld.splits import IMAGE_SIZE, sample_scene, split_seed
 from sakbench.errors import UserError
 
 _SEARCHED = 50  # scenes per pair, at most
+_LEAST = 64  # pixels of 128 x 128: what is smaller is hardly seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +43,13 @@ class Pairs:
         return np.sqrt(self.mask.sum((1, 2)))
 
 
-def pairs(old: str, new: str, split: str, count: int, *, least: int = 64) -> Pairs:
-    """The first `count` scenes of a split that show an `old` with at least `least` pixels, and each with a `new` there.
+def pairs(old: str, new: str, split: str, count: int) -> Pairs:
+    """The first `count` scenes of a split that show enough of an `old`, and each with a `new` there.
 
     Only the largest `old` of a scene is changed. Raises `UserError` for classes that do not share their geometry, and
     where the scenes are too few.
     """
-    found = list(_found(old, new, split, count, least))
+    found = list(_found(old, new, split, count))
     if len(found) < count:
         raise UserError(
             f"the first {_SEARCHED * count} scenes of {split} show a {old} in {len(found)} only: ask for fewer."
@@ -57,9 +58,7 @@ def pairs(old: str, new: str, split: str, count: int, *, least: int = 64) -> Pai
     return Pairs(Pictures(before), Pictures(after), masks, scenes)
 
 
-def _found(
-    old: str, new: str, split: str, count: int, least: int
-) -> Iterator[tuple[Bytes, Bytes, NDArray[np.bool_], int]]:
+def _found(old: str, new: str, split: str, count: int) -> Iterator[tuple[Bytes, Bytes, NDArray[np.bool_], int]]:
     seed, done = split_seed(split), 0
     for index in range(_SEARCHED * count):
         scene = sample_scene(seed, index)
@@ -69,7 +68,7 @@ def _found(
         rendered = render(scene, IMAGE_SIZE)
         areas = np.bincount(rendered.instance.ravel(), minlength=len(scene.things) + 1)
         largest = max(wanted, key=lambda place: areas[place])
-        if areas[largest] < least:
+        if areas[largest] < _LEAST:
             continue
         alone = counterfactual(replace(scene, things=(scene.things[largest - 1],)), {old: new}).things[0]
         changed = replace(scene, things=(*scene.things[: largest - 1], alone, *scene.things[largest:]))

@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 from sakbench.analysis.gates import stacked
 from sakbench.errors import UserError
 from sakbench.plots import figures
+from sakbench.report.curves import AXES, measured_curves
 from sakbench.report.page.content import Part
 from sakbench.report.page.markup import Markup, tag
-from sakbench.report.summary import Measure
 from sakbench.runs.spec import RunSpec
 from sakbench.store.records import RunRecord
-from sakbench.tasks.names import TASKS
 
 
 @dataclass(frozen=True)
@@ -60,46 +59,13 @@ def _profile(mean: float, sd: float, ratio: float | None) -> tuple[float, float,
     return mean, sd, np.nan if ratio is None else ratio
 
 
-_SHARE = ("labelled images (%)", re.compile(r"(?P<x>\d{1,3})% (?P<model>.+)"))
-_CURVES = {
-    "table18": _SHARE,
-    "figure5": _SHARE,
-    "table20": ("γ, the weight of the distillation loss", re.compile(r"γ = (?P<x>\d{1,3}(?:\.\d{1,3})?)")),
-}
-
-
 def curves(material: Material) -> Iterator[Picture]:
     """The tables whose rows are places on an axis: Table 18 (Figure 5) and Table 20."""
     for part in material.parts:
-        known = _CURVES.get(part.summary.experiment.name.partition("-")[0])
-        panels = _panels(part, known[1]) if known else {}
-        if known and panels:
-            yield Picture(part.summary.experiment.title, figures.curves({part.place: panels}, known[0]))
-
-
-def _panels(part: Part, pattern: re.Pattern[str]) -> dict[str, dict[str, figures.Curve]]:
-    """A panel for each task and for Δm, with a curve for each model, from the rows' names."""
-    points: dict[str, dict[str, list[tuple[float, Measure]]]] = {}
-    for line in part.summary.lines:
-        if found := pattern.fullmatch(line.row):
-            for quantity, measure in {**line.measured, "Δm": line.delta_m}.items():
-                if measure is not None:
-                    models = points.setdefault(quantity, {})
-                    models.setdefault(found.groupdict().get("model", "SAK"), []).append((float(found["x"]), measure))
-    metrics = {**part.summary.metrics, "Δm": "%"}
-    higher = {**part.summary.higher_is_better, "Δm": True}
-    order = [quantity for quantity in (*TASKS, "Δm") if quantity in points]
-    return {
-        f"{q} {metrics[q]} {'↑' if higher[q] else '↓'}": {model: _curve(of) for model, of in points[q].items()}
-        for q in order
-    }
-
-
-def _curve(points: list[tuple[float, Measure]]) -> figures.Curve:
-    points = sorted(points, key=lambda point: point[0])
-    spreads = [np.nan if measure.spread is None else measure.spread for _, measure in points]
-    x, y = [x for x, _ in points], [measure.mean for _, measure in points]
-    return figures.Curve(x, y, None if np.isnan(spreads).all() else spreads)
+        axis = AXES.get(part.summary.experiment.name.partition("-")[0])
+        panels = measured_curves(part.summary, axis) if axis else {}
+        if axis and panels:
+            yield Picture(part.summary.experiment.title, figures.curves({part.place: panels}, axis.label))
 
 
 def gates(material: Material) -> Iterator[Picture]:
