@@ -179,11 +179,12 @@ def test_no_command_executes_what_is_in_a_file_of_weights(tmp_path, monkeypatch,
 # Exports and names
 
 
-def export(folder: Path, **changes: object) -> Path:
-    """An export of one run, changed."""
-    run = json.loads(next(line for line in LINES if json.loads(line)["type"] == "run"))
+def export(folder: Path, version: int = 2, **changes: object) -> Path:
+    """An export of one run with numbers for tasks, changed."""
+    run = next(line for line in map(json.loads, LINES) if line.get("kind") == "tasks")
+    lines = [{"type": "schema", "version": version}, run | changes]
     path = folder / "export.jsonl"
-    path.write_text(f"{LINES[0]}\n{json.dumps(run | changes)}\n", encoding="utf-8")
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
 
 
@@ -199,7 +200,8 @@ def test_an_id_that_leads_elsewhere_is_refused(tmp_path, run_id):
 @pytest.mark.parametrize("path", OUTSIDE)
 def test_a_file_that_lies_elsewhere_is_refused(tmp_path, path):
     changes = [
-        {"checkpoint": f"runs/{path}"},  # in an export of the first version the folder of runs comes first
+        {"checkpoint": path},
+        {"checkpoint": f"runs/{path}", "version": 1},  # there the folder of runs comes first
         {"artifacts": [{"path": path, "bytes": 1, "sha256": "0" * 64}]},
     ]
     for change in changes:
@@ -208,7 +210,8 @@ def test_a_file_that_lies_elsewhere_is_refused(tmp_path, path):
 
 
 def test_the_export_itself_is_in_order(tmp_path):
-    assert len(open_store(export(tmp_path), write=False).complete()[0]) == 1
+    for version in (1, 2):
+        assert len(open_store(export(tmp_path, version=version), write=False).complete()[0]) == 1
 
 
 HOSTILE = ["x'; DROP TABLE runs; --", 'x"; DROP TABLE runs; --', "' OR '1'='1", "%", "_" * 12, "0' UNION SELECT 1 --"]
