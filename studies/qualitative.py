@@ -23,6 +23,7 @@ from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import tasks_of
+from sakbench.tasks.colouring import palette
 from sakbench.training.scenes import TARGET_SIZE, images_tensor
 
 KEPT = Path("results/qualitative.npz")
@@ -123,16 +124,28 @@ def kept(path: Path) -> tuple[Pictures, list[int]]:
 def figure(pictures: Pictures, scenes: Sequence[int], tasks: Sequence[str] = ()) -> Figure:
     """A block per data set and scene, a row per task (all by default, or `tasks`), a column per model."""
     models = [model for model in ORDER if any(model in row for rows in pictures.values() for row in rows.values())]
-    blocks = {}
+    blocks, keys = {}, {}
     for dataset, rows in pictures.items():
         for place, scene in enumerate(scenes):
-            image = rows["image"][""][place]
-            blocks[f"{dataset}, test scene {scene}"] = {
+            image, title = rows["image"][""][place], f"{dataset}, test scene {scene}"
+            shown = {name: row for name, row in rows.items() if name != "image" and (not tasks or name in tasks)}
+            blocks[title] = {
                 name: [image, row["ground truth"][place], *(row[m][place] if m in row else None for m in models)]
-                for name, row in rows.items()
-                if name != "image" and (not tasks or name in tasks)
+                for name, row in shown.items()
             }
-    return figures.comparison_sheet(["image", "truth", *models], blocks)
+            keys[title] = _key(dataset, {name: row["ground truth"][place] for name, row in shown.items()})
+    return figures.comparison_sheet(["image", "truth", *models], blocks, keys)
+
+
+def _key(dataset: str, truths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the colours of labels mean that occur in a scene's truths, by task: RGB from 0 to 1."""
+    names = {"semseg": miniworld.class_names(dataset.removeprefix("miniworld-")), "parsing": miniworld.PARTS}
+    key = {}
+    for task in [task for task in names if task in truths]:
+        labels = {name: colour / 255 for name, colour in zip(names[task], palette(len(names[task])), strict=True)}
+        shown = [name for name in labels if name != "background" and (truths[task] / 255 == labels[name]).all(-1).any()]
+        key |= {f"{task}: {name}" if name == shown[0] else name: labels[name] for name in shown}
+    return key
 
 
 def main(words: Sequence[str] | None = None) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sakbench import backbones
+from sakbench.backbones.registry import TIMM_PREFIX
 from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import (
     Experiment,
@@ -181,7 +182,7 @@ def read(path: Path) -> Experiment:
             raise UserError(f"{path} is no file: name one that ends in .toml.")
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{path} has more than {_MOST_BYTES:,} bytes: a table is a page of text.")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a byte order mark before it
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is no text in UTF-8 ({error.reason}).") from error
     except OSError as error:
@@ -190,6 +191,7 @@ def read(path: Path) -> Experiment:
     for key, said in (("account", experiment.account), ("study", experiment.drawn_by)):
         if said:
             raise UserError(f"{key} of {path} is for the tables that come with sakbench: leave it out.")
+    _check_published(experiment, str(path))
     return replace(experiment, file=str(path))
 
 
@@ -207,6 +209,10 @@ def parse(text: str, name: str, where: str) -> Experiment:
         raise UserError(f"{where} has no row: write [[row]] and its keys for each.")
     if head.benchmark:
         dataset_of("paper", head.benchmark)
+    quantities = {"rep_sim", *(f"rep_sim {name}" for scale in SCALES.values() for name in scale.teachers)}
+    for column in head.columns:
+        if column not in quantities:
+            raise unknown(f"quantity for columns of {where}", column, quantities)
     entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
     used = {key for entry in entries for key in MODELS[entry.model][1]} | set(_EVERY_ROW)
     for key in head.defaults:
@@ -235,6 +241,20 @@ def parse(text: str, name: str, where: str) -> Experiment:
         account=head.account,
         facts=head.facts,
     )
+
+
+def _check_published(experiment: Experiment, where: str) -> None:
+    """Raise `UserError` for a row that names published numbers that there are not."""
+    places = [row.published for name in experiment.scales for row in experiment.build(SCALES[name], 0)]
+    named = dict.fromkeys(place for place in places if place)
+    if not named:
+        return
+    from sakbench.store import published  # here, because it imports pandas
+
+    for table, row in named:
+        rows = published.table(table)["row"].unique()
+        if row not in rows:
+            raise unknown(f"row of {table}, as {where} says in published,", row, rows)
 
 
 def _row(entry: Entry, scale: Scale, seed: int, where: str) -> Row:
@@ -286,9 +306,13 @@ def _entry(row: Mapping[str, Any], defaults: Mapping[str, Any], where: str) -> E
 
 def _check(entry: Entry, where: str) -> None:
     """Raise `UserError` for values that a row cannot have, before anything is planned."""
-    for name in (entry.backbone, *entry.teachers, *entry.first):
-        if all(name not in {**scale.encoders, **scale.rival_recipes} for scale in SCALES.values()):
-            backbones.info(name)
+    by_name = {name for scale in SCALES.values() for name in (*scale.encoders, *scale.rival_recipes)}
+    for key, names in {"backbone": (entry.backbone,), "teachers": entry.teachers, "first": entry.first}.items():
+        for name in names:
+            if name.startswith(TIMM_PREFIX):
+                backbones.info(name)
+            elif name not in {*by_name, *backbones.names()}:
+                raise unknown(f"model for {key} of {where}", name, {*by_name, *backbones.names()})
     if entry.model in _WITH_TEACHERS and not entry.teachers:
         raise UserError(f"teachers of {where} is missing: a row of model {entry.model} needs at least one.")
     if len(set(entry.teachers)) < len(entry.teachers):

@@ -12,6 +12,12 @@ from sakbench.tasks import protocols
 TRIO = ("DINOv2", "CLIP", "SAM")
 
 _SUFFIX = ".toml"
+_ELSEWHERE = {
+    "table1": "describes the teachers: `sakbench zoo` lists them",
+    "table10": "names the pretrained models: `sakbench zoo` lists them",
+    "table11": "lists settings: `sakbench show RUN` tells those of a run",
+    "figure2": "is a drawing of the method: there is nothing to run",
+}
 _PROBE = "probe:"
 
 
@@ -68,9 +74,13 @@ def get(name: str, protocol: str = "") -> Experiment:
         return probe_of(name.removeprefix(_PROBE))
     if name.endswith(_SUFFIX):
         return _chosen(_own(Path(name)), protocol or "paper")
+    if not exists(name) and Path(f"{name}{_SUFFIX}").is_file():
+        raise UserError(f"there is no experiment named {name!r}: did you mean {name}{_SUFFIX}?")
     name, _, suffix = name.partition("-")
     if protocol and suffix and protocol != suffix:
         raise UserError(f"{name}-{suffix} and protocol {protocol} contradict each other: name one of the two.")
+    if name in _ELSEWHERE:
+        raise UserError(f"{name} {_ELSEWHERE[name]}.")
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)
     return _chosen(EXPERIMENTS[name], protocol or suffix or "paper")

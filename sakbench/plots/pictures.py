@@ -1,13 +1,19 @@
 """Sheets of pictures: scenes, and what models see in them."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
+from types import MappingProxyType
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.typing import ColorType
 from numpy.typing import ArrayLike
 
 from sakbench.plots.palette import FAINT, INK
-from sakbench.plots.style import NORMAL, PAGE, new_figure
+from sakbench.plots.style import NORMAL, PAGE, SMALL, new_figure
+
+_KEYS_A_LINE = 8
 
 
 def scenes_sheet(pictures: Mapping[str, ArrayLike], width: float = PAGE) -> Figure:
@@ -37,12 +43,17 @@ def scenes_sheet(pictures: Mapping[str, ArrayLike], width: float = PAGE) -> Figu
 
 
 def comparison_sheet(
-    columns: Sequence[str], blocks: Mapping[str, Mapping[str, Sequence[ArrayLike | None]]], *, width: float = PAGE
+    columns: Sequence[str],
+    blocks: Mapping[str, Mapping[str, Sequence[ArrayLike | None]]],
+    keys: Mapping[str, Mapping[str, ColorType]] = MappingProxyType({}),
+    *,
+    width: float = PAGE,
 ) -> Figure:
     """What models see in the same scenes (paper Figures 1 right, 9 to 11): a block per scene, a row per task.
 
     `columns` are the titles (image, ground truth, models); `blocks` maps a scene's title to its rows, and a row's name
-    to one uint8 (H, W, 3) for each column, None where there is none. Raises `ValueError` for another number of them.
+    to one uint8 (H, W, 3) for each column, None where there is none; `keys` maps it to what its colours mean. Raises
+    `ValueError` for another number of pictures.
     """
     for title, rows in blocks.items():
         for name, pictures in rows.items():
@@ -51,7 +62,9 @@ def comparison_sheet(
     if not blocks:
         raise ValueError("there are no pictures to show.")
     side = (width - 0.2) / len(columns)  # beside the rows' names
-    heights = [0.4 + side * len(rows) for rows in blocks.values()]
+    heights = [
+        0.4 + side * len(rows) + 0.16 * ceil(len(keys.get(title, ())) / _KEYS_A_LINE) for title, rows in blocks.items()
+    ]
     figure = new_figure(width, sum(heights), gap=0.024)
     parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)
     for part, (title, rows) in zip(parts[:, 0], blocks.items(), strict=True):
@@ -66,4 +79,8 @@ def comparison_sheet(
                 axes.spines[:].set_visible(False)
                 if picture is not None:
                     axes.imshow(np.asarray(picture), interpolation="nearest")
+        if key := keys.get(title):
+            patches = [Patch(facecolor=colour, edgecolor=FAINT, linewidth=0.4) for colour in key.values()]
+            look = {"ncols": _KEYS_A_LINE, "fontsize": SMALL, "frameon": False, "handlelength": 1}
+            part.legend(patches, list(key), loc="outside lower left", **look)
     return figure

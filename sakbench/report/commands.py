@@ -49,6 +49,7 @@ def ls(location: str | Path | None, *, as_json: bool) -> None:
         {
             "table": e.name,
             "title": e.title,
+            "scales": list(e.scales),
             "stored": [
                 {"scale": scale, "dataset": dataset, "seeds": [int(seed) for seed in seeds]}
                 for (table, scale, dataset), seeds in kept

@@ -38,7 +38,14 @@ def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], requ
             {"table": experiment.name, "scale": scale.name, "dataset": scale.dataset, "runs": lines, "totals": totals}
         )
         return
-    _print(console(), experiment, scale, lines, totals, features)
+    out = console()
+    seeds = "seed 0" if request.seeds == 1 else f"seeds 0 to {request.seeds - 1}"
+    about = f"scale {scale.name} · {scale.dataset} · {seeds} · dry run"
+    out.print(f"[bold]{escape(experiment.title)}[/bold]  ·  {about}", highlight=False)
+    if lines:
+        _print(out, scale, lines, totals, features)
+    else:
+        out.print(f"nothing to train: all {len(wanted)} runs are stored", highlight=False)
 
 
 def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
@@ -61,12 +68,7 @@ def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
     }
 
 
-def _print(
-    out: Console, experiment: Experiment, scale: Scale, lines: list[dict[str, Any]], totals: Any, features: list[Bank]
-) -> None:
-    out.print(
-        f"[bold]{escape(experiment.title)}[/bold]  ·  scale {scale.name} · {scale.dataset} · dry run", highlight=False
-    )
+def _print(out: Console, scale: Scale, lines: list[dict[str, Any]], totals: Any, features: list[Bank]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     headings = ["steps x batch", "images", "params M", "trained M", "GMACs", "training GMACs", "disk GB"]

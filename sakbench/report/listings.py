@@ -21,7 +21,8 @@ def print_tables(console: Console, experiments: list[dict[str, Any]]) -> None:
             f"{', '.join(map(str, kept['seeds']))} ({kept['scale']}, {kept['dataset']})"
             for kept in experiment["stored"]
         ]
-        table.add_row(experiment["table"], experiment["title"], "\n".join(stored) or "none")
+        only = "" if len(experiment["scales"]) > 1 else f" (scale {experiment['scales'][0]} only)"
+        table.add_row(experiment["table"], f"{experiment['title']}{only}", "\n".join(stored) or "none")
     console.print(table)
 
 

@@ -72,7 +72,8 @@ def test_a_comparison_holds_every_published_row_once_and_trains_on_its_own_data_
     [
         (("gamma = 2.0", "gama = 2.0"), "key of row 2 of mine.toml, whose model is sak.*gamma"),
         (('model = "single-task"', 'model = "singletask"'), "model of row 1 of mine.toml.*single-task"),
-        (('["CLIP"]', '["CLIPP"]'), "CLIPP"),
+        (('["CLIP"]', '["CLIPP"]'), "model for teachers of row 2 of mine.toml named 'CLIPP': did you mean CLIP"),
+        (("seeds = 2", 'columns = ["rep_simm"]'), "quantity for columns of mine.toml.*rep_sim"),
         (('["CLIP"]', '["CLIP", "CLIP"]'), "twice"),
         (('["CLIP"]', '"CLIP"'), "teachers of row 2 of mine.toml must be a list"),
         (('baseline = "alone"', 'baseline = "alon"'), "alone"),
@@ -112,6 +113,13 @@ def test_a_users_file_is_read_by_its_name(tmp_path: Path):
     file.write_text(f"account = true\n{MINE}")
     with pytest.raises(UserError, match=r"account of .* leave it out"):
         tables.get(str(file))
+    file.write_text(MINE.replace('single-task"', 'single-task"\npublished = ["table7", "DINO"]'))
+    with pytest.raises(UserError, match=r"row of table7, as .*mine.toml says in published, named 'DINO'.*DINOv2"):
+        tables.get(str(file))
+    with pytest.raises(UserError, match=r"did you mean .*mine.toml"):
+        tables.get(str(file.with_suffix("")))
+    file.write_text(MINE, encoding="utf-8-sig")  # with a byte order mark
+    assert tables.get(str(file)).title == experiment.title
     with pytest.raises(UserError, match="cannot be read"):
         tables.get(str(tmp_path / "absent.toml"))
 

@@ -139,9 +139,10 @@ def test_similarity():
 def test_a_comparison_shows_the_pictures():
     red, blue = np.zeros((2, 8, 8, 3), np.uint8)
     red[..., 0], blue[..., 2] = 255, 255
-    figure = figures.comparison_sheet(["truth", "SAK"], {"scene 1": {"semseg": [red, blue], "depth": [blue, None]}})
+    blocks = {"scene 1": {"semseg": [red, blue], "depth": [blue, None]}}
+    figure = figures.comparison_sheet(["truth", "SAK"], blocks, {"scene 1": {"person": "red"}})
     text = words(figure)
-    for expected in ("truth", "SAK", "scene 1", "semseg", "depth"):
+    for expected in ("truth", "SAK", "scene 1", "semseg", "depth", "person"):
         assert expected in text
     shown = [axes.images[0].get_array() if axes.images else None for axes in figure.axes]
     assert all(np.array_equal(one, other) for one, other in zip(shown[:3], (red, blue, blue), strict=True))
