@@ -1,13 +1,15 @@
 """Shared fixtures. What tests render and compute lies in a cache of its own, never in the user's."""
 
+import io
 import os
 import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sakbench.cli import main
 from sakbench.runs.scales import MINI, Scale
 from tests import postgresql as servers
 
@@ -37,12 +39,15 @@ def tiny() -> Scale:
 
 
 @pytest.fixture
-def sakbench(tmp_path):
-    """The command as a user calls it, in an empty folder; gives the finished process."""
+def sakbench(tmp_path, monkeypatch):
+    """The command, called in an empty folder; gives what a process would. In this one, which has PyTorch already."""
 
-    def call(*arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "sakbench", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+            main(arguments)
+        return subprocess.CompletedProcess(arguments, end.value.code, out.getvalue(), err.getvalue())
 
     return call
 

@@ -1,9 +1,14 @@
 """What a run will take, before it is done: its models built without weights, and their multiplications counted."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from sakbench import backbones
 from sakbench.accounting.counting import Macs, count
@@ -13,6 +18,11 @@ from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import Model, build, output_size
 
+# what initial values are made with, in place
+_FILLS = {
+    *(Tensor.uniform_, Tensor.normal_, Tensor.erfinv_, Tensor.mul_, Tensor.add_, Tensor.clamp_),
+    *(Tensor.fill_, Tensor.zero_, init.uniform_, init.normal_, init.constant_, init.kaiming_uniform_),
+}
 _BYTES = 4  # of a weight
 _BACKWARD = 2  # times the forward's multiplications
 
@@ -50,7 +60,7 @@ def inference(run: RunSpec) -> tuple[int, Macs]:
 
 def weightless(run: RunSpec) -> Model:
     """The run's student on the meta device, with shapes but no weights; what the run trains is marked."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         student = build(run, lambda name: weightless_encoder(name, run.size))
     set_trainable(student, "freeze" if run.frozen else "full")
     return student.eval()
@@ -59,8 +69,20 @@ def weightless(run: RunSpec) -> Model:
 def weightless_encoder(name: str, size: tuple[int, int] | None) -> Encoder:
     """A backbone on the meta device, for images (H, W) of that size; for its own where it has one, or if None."""
     own = backbones.info(name).own_input
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return backbones.create(name, image_size=None if own else size, pretrained=False).eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Initial values are not drawn: there is no memory for them, and pretending takes longer than all else."""
+
+    def __torch_function__(
+        self, function: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Leave a tensor without memory as it is, instead of filling it."""
+        if function in _FILLS and args and isinstance(args[0], Tensor) and args[0].is_meta:
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def _distils(run: RunSpec) -> bool:
@@ -96,6 +118,6 @@ def _encoder_macs(name: str, size: tuple[int, int] | None) -> int:
     return count(encoder, lambda: encoder(_images(name, size))).executed
 
 
-def _images(name: str, size: tuple[int, int] | None) -> torch.Tensor:
+def _images(name: str, size: tuple[int, int] | None) -> Tensor:
     side = backbones.info(name).image_size
     return torch.empty(1, 3, *(size or (side, side)), device="meta")

@@ -8,7 +8,7 @@ from sakbench.experiments.rows import Experiment, Row, multi_task, sak, single_t
 from sakbench.report.running import Request, run
 from sakbench.runs.scales import MINI
 
-STEPS = 40
+STEPS = 20
 SCALE = replace(
     MINI,
     distill_images=24,
