@@ -175,6 +175,10 @@ def test_a_run_is_repeated_to_the_last_bit(tiny, tmp_path):
     assert told["same"] and len(told["numbers"]) == len(tiny.tasks)
     assert (tmp_path / "results" / "repeated" / spec.id / "runs" / spec.id / "model.safetensors").exists()
     assert "to the last bit" in call("repeat", spec.id[:6], "--store", "s.db").stdout  # it is there by now
+    with sqlite3.connect(tmp_path / "s.db") as of_another_machine:
+        of_another_machine.execute("""UPDATE runs SET machine = '{"cpu": "another"}'""")
+        of_another_machine.execute("UPDATE metrics SET value = value + 0.01")
+    assert "this is" in call("repeat", spec.id[:6], "--store", "s.db").stdout
 
 
 def test_what_cannot_be_repeated(sakbench, store, tiny, tmp_path):

@@ -36,9 +36,10 @@ def start(store, runs=None):
 
 
 def wait_for_checkpoint(runs, process):
-    """Until a training that is under way has written a checkpoint; its folder."""
+    """Until a training that is under way has written a checkpoint that was not there yet; its folder."""
+    before = set(runs.glob("*/training/step-*"))
     while process.poll() is None:
-        for folder in runs.glob("*/training/step-*"):
+        for folder in set(runs.glob("*/training/step-*")) - before:
             if 0 < int(folder.name.removeprefix("step-")) < STEPS:
                 return folder
         time.sleep(0.005)
