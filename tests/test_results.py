@@ -20,12 +20,18 @@ def store():
     return open_store(RESULTS / "mini.jsonl", write=False)
 
 
-@pytest.mark.parametrize("name", ["table3", "table4", "table7", "table13", "table14", "compute"])
-def test_every_row_has_three_seeds_of_todays_settings(store, name):
+ONCE = ["table9", "table18", "table19", "table20", "table25"]
+
+
+@pytest.mark.parametrize(
+    "name", ["table2", "table3", "table4", "table7", "table13", "table14", "table17", "compute", *ONCE]
+)
+def test_every_row_has_its_seeds_of_todays_settings(store, name):
     summary = summarize(tables.get(name), store.frame(), published.frame(), get(*PLACES.get(name, ("mini",))))
     rows = {row.name: row for row in tables.get(name).build(summary.scale, 0)}
     assert [line.row for line in summary.lines] == list(rows)
-    assert all(line.seeds == SEEDS for line in summary.lines if rows[line.row].runs)
+    enough = 1 if name in ONCE else len(SEEDS)
+    assert all(SEEDS[:enough] == line.seeds[:enough] for line in summary.lines if rows[line.row].runs)
     assert summary.left_out == 0
 
 
