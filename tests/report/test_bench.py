@@ -6,7 +6,7 @@ from sakbench.bench.cases import BARE, CASES, OURS, PLAIN
 
 
 def test_a_measurement_says_what_against_what(sakbench):
-    asked = ("student", "data", "--images", "2", "--teachers", "1,2", "--tasks", "1", "--rounds", "3")
+    asked = ("student", "data", "--images", "2", "--teachers", "1,2", "--tasks", "1", "--rounds", "2")
     done = sakbench("bench", *asked, "--device", "cpu", "--random-weights", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)["measured"]

@@ -80,8 +80,9 @@ def test_two_processes_give_the_numbers_of_one(alone, data, tmp_path, launcher):
         pd.testing.assert_series_equal(ours, theirs, **tolerance)
     notes = [record.notes for record in together.complete()[0]]
     assert [note["processes"] for note in notes] == [2] * len(notes)
-    again = table(tmp_path / "store.db", data, 1 if launcher else 2, *launcher)  # finds nothing to do, in all processes
-    pd.testing.assert_series_equal(numbers(again), numbers(together))
+    if launcher:
+        again = table(tmp_path / "store.db", data, 1, *launcher)  # finds nothing to do, in all processes
+        pd.testing.assert_series_equal(numbers(again), numbers(together))
 
 
 def do(spec, place):
