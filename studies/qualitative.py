@@ -141,10 +141,11 @@ def _key(dataset: str, truths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
     """What the colours of labels mean that occur in a scene's truths, by task: RGB from 0 to 1."""
     names = {"semseg": miniworld.class_names(dataset.removeprefix("miniworld-")), "parsing": miniworld.PARTS}
     key = {}
-    for task in [task for task in names if task in truths]:
-        labels = {name: colour / 255 for name, colour in zip(names[task], palette(len(names[task])), strict=True)}
-        shown = [name for name in labels if name != "background" and (truths[task] / 255 == labels[name]).all(-1).any()]
-        key |= {f"{task}: {name}" if name == shown[0] else name: labels[name] for name in shown}
+    for task, labels in names.items():
+        colours = dict(zip(labels, palette(len(labels)), strict=True))
+        truth = truths.get(task, np.empty((0, 3)))
+        shown = [name for name in labels if name != "background" and (truth == colours[name]).all(-1).any()]
+        key |= {f"{task}: {name}" if name == shown[0] else name: colours[name] / 255 for name in shown}
     return key
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import subprocess
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +46,11 @@ def sakbench(tmp_path, monkeypatch):
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         monkeypatch.chdir(tmp_path)
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
+        with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings(), pytest.raises(SystemExit) as end:
+            warnings.resetwarnings()
+            for unseen in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+                warnings.simplefilter("ignore", unseen)  # as in a process of its own, where the others are printed
+            warnings.showwarning = lambda *about: err.write(warnings.formatwarning(*about[:4]))
             main(arguments)
         return subprocess.CompletedProcess(arguments, end.value.code, out.getvalue(), err.getvalue())
 

@@ -89,6 +89,8 @@ def test_a_misspelt_table_gets_a_suggestion(sakbench, tmp_path):
         (["run", "table7", "--scale", "minni"], ["minni", "did you mean mini?"]),
         (["run", "table12", "--rows", "Freez3"], ["Freez3", "table12"]),
         (["run"], ["TABLE"]),
+        (["run", "table10"], ["sakbench zoo"]),
+        (["run", "a" * 300], ["no experiment"]),
         (["shwo", "table7"], ["shwo"]),
         (["show", "table7"], ["there is no store", "sakbench run table7"]),
         (["show", "table7", "--store", "results.csv"], [".db", ".jsonl"]),
@@ -282,6 +284,8 @@ def test_a_dry_run_leaves_out_what_is_stored(sakbench, stored):
     assert len(planned["runs"]) == 5 + 1 + 2 * 5  # seed 3 alone; the others are in the store
     scenes, cells = 2000 + 400 + 2 * 125, 8 * 8 + 8 * 8 + 16 * 16  # of DINOv2's, CLIP's and SAM's maps
     assert planned["totals"]["features_gb"] == pytest.approx(scenes * cells * 128 * 4 * 2 / 1e9)
+    told = sakbench("run", "table7", "--seeds", "3", "--dry-run", "--store", stored).stdout
+    assert "seeds 0 to 2" in told and "nothing to train" in told
 
 
 def test_a_probe_of_a_users_own_model_is_planned_beside_the_teachers(sakbench, tmp_path):

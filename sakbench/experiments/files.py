@@ -191,7 +191,7 @@ def read(path: Path) -> Experiment:
     for key, said in (("account", experiment.account), ("study", experiment.drawn_by)):
         if said:
             raise UserError(f"{key} of {path} is for the tables that come with sakbench: leave it out.")
-    _check_published(experiment, str(path))
+    _check_published(text, str(path))
     return replace(experiment, file=str(path))
 
 
@@ -209,11 +209,11 @@ def parse(text: str, name: str, where: str) -> Experiment:
         raise UserError(f"{where} has no row: write [[row]] and its keys for each.")
     if head.benchmark:
         dataset_of("paper", head.benchmark)
-    quantities = {"rep_sim", *(f"rep_sim {name}" for scale in SCALES.values() for name in scale.teachers)}
+    entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
+    quantities = {"rep_sim", *(f"rep_sim {name}" for entry in entries for name in entry.teachers)}
     for column in head.columns:
         if column not in quantities:
             raise unknown(f"quantity for columns of {where}", column, quantities)
-    entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
     used = {key for entry in entries for key in MODELS[entry.model][1]} | set(_EVERY_ROW)
     for key in head.defaults:
         if key not in used:
@@ -243,18 +243,19 @@ def parse(text: str, name: str, where: str) -> Experiment:
     )
 
 
-def _check_published(experiment: Experiment, where: str) -> None:
-    """Raise `UserError` for a row that names published numbers that there are not."""
-    places = [row.published for name in experiment.scales for row in experiment.build(SCALES[name], 0)]
-    named = dict.fromkeys(place for place in places if place)
+def _check_published(text: str, where: str) -> None:
+    """Raise `UserError` for a row of a valid table that names published numbers that there are not."""
+    document = tomllib.loads(text)
+    rows = [{**document.get("defaults", {}), **row} for row in document["row"]]
+    named = [row["published"] for row in rows if "published" in row]
     if not named:
         return
     from sakbench.store import published  # here, because it imports pandas
 
     for table, row in named:
-        rows = published.table(table)["row"].unique()
-        if row not in rows:
-            raise unknown(f"row of {table}, as {where} says in published,", row, rows)
+        known = published.table(table)["row"].unique()
+        if row not in known:
+            raise unknown(f"row of {table}, as {where} says in published,", row, known)
 
 
 def _row(entry: Entry, scale: Scale, seed: int, where: str) -> Row:

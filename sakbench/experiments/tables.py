@@ -74,7 +74,7 @@ def get(name: str, protocol: str = "") -> Experiment:
         return probe_of(name.removeprefix(_PROBE))
     if name.endswith(_SUFFIX):
         return _chosen(_own(Path(name)), protocol or "paper")
-    if not exists(name) and Path(f"{name}{_SUFFIX}").is_file():
+    if not exists(name) and _is_file(Path(f"{name}{_SUFFIX}")):
         raise UserError(f"there is no experiment named {name!r}: did you mean {name}{_SUFFIX}?")
     name, _, suffix = name.partition("-")
     if protocol and suffix and protocol != suffix:
@@ -84,6 +84,13 @@ def get(name: str, protocol: str = "") -> Experiment:
     if name not in EXPERIMENTS:
         raise unknown("experiment", name, EXPERIMENTS)
     return _chosen(EXPERIMENTS[name], protocol or suffix or "paper")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have that name
+        return False
 
 
 def _own(path: Path) -> Experiment:

@@ -45,7 +45,7 @@ def print_plan(experiment: Experiment, scale: Scale, wanted: list[RunSpec], requ
     if lines:
         _print(out, scale, lines, totals, features)
     else:
-        out.print(f"nothing to train: all {len(wanted)} runs are stored", highlight=False)
+        out.print("nothing to train: every run is in the store already", highlight=False)
 
 
 def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:

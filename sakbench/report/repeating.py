@@ -77,8 +77,8 @@ def _compare(former: RunRecord, again: RunRecord, request: Request) -> None:
     out = output_of(request)
     out.print(table, highlight=False)
     told = "every number is the stored one, to the last bit" if same else "the numbers differ"
-    here = again.gpu or again.machine.get("cpu")
-    if not same and here != (former.gpu or former.machine.get("cpu")):
+    here, there = (record.gpu or record.machine.get("cpu") for record in (again, former))
+    if not same and here != there:
         told = f"the numbers differ, as they do where another processor rounds otherwise: this is {here}"
-    where = f"stored at commit {former.git_commit}, {former.machine.get('cpu')}, torch {former.versions.get('torch')}"
+    where = f"stored at commit {former.git_commit}, {there}, torch {former.versions.get('torch')}"
     out.print(f"\n{told} ({where}).", highlight=False, soft_wrap=True)

@@ -118,6 +118,11 @@ def test_a_users_file_is_read_by_its_name(tmp_path: Path):
         tables.get(str(file))
     with pytest.raises(UserError, match=r"did you mean .*mine.toml"):
         tables.get(str(file.with_suffix("")))
+    by_zoo_name = MINE.replace('"CLIP"', '"mini_vit_b.clip"').replace(
+        "seeds = 2", 'columns = ["rep_sim mini_vit_b.clip"]'
+    )
+    file.write_text(by_zoo_name.replace('single-task"', 'single-task"\npublished = ["table12", "ViT ST Full"]'))
+    assert tables.get(str(file)).build(MINI, 0)[0].published == ("table12", "ViT ST Full")
     file.write_text(MINE, encoding="utf-8-sig")  # with a byte order mark
     assert tables.get(str(file)).title == experiment.title
     with pytest.raises(UserError, match="cannot be read"):

@@ -176,13 +176,8 @@ def test_published_numbers_stand_below_with_their_place(text):
 
 def test_figures_are_drawn_from_the_store(text):
     labels = [attributes["aria-label"] for name, attributes in Reader(text).elements if attributes.get("role") == "img"]
-    assert [label.split()[0] for label in labels] == [
-        "Bias",
-        "Table",
-        "Table",
-        "Gates",
-        "Gates",
-    ]  # of 18, 20, both data sets
+    # the curves are those of Tables 18 and 20, the gates of both data sets
+    assert [label.split()[0] for label in labels] == ["Bias", "Table", "Table", "Gates", "Gates"]
 
 
 def test_a_figure_keeps_its_shapes_and_nothing_else():

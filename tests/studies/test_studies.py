@@ -11,11 +11,14 @@ import pytest
 import torch
 
 from sakbench import backbones
+from sakbench.data import miniworld
 from sakbench.data.miniworld.pairs import Pairs, Pictures
 from sakbench.experiments import tables
+from sakbench.metrics import IGNORE
 from sakbench.runs import students
 from sakbench.runs.scales import MINI, get
 from sakbench.store import Measurement, RunRecord, open_store, published
+from sakbench.tasks.colouring import label_colours
 from sakbench.tasks.names import TASKS
 from tests.plots.test_figures import bars_of
 
@@ -259,6 +262,13 @@ def test_predictions_are_kept_and_drawn_again(few_scenes, tmp_path):
     assert list(rows["depth"]) == ["ground truth", "ViT", "DINOv2", "CLIP", "SAM", "RADIO", "Theia", "SAK"]
     split = qualitative.data.load("miniworld-nyud", "test", 3)
     assert np.array_equal(rows["image"][""], split.images[[2, 0]])
+    key = qualitative.figure(pictures, scenes, tasks=["semseg"]).subfigs[0].legends[0]
+    truth = miniworld.targets(split, np.array([2]), ["semseg"])["semseg"]
+    labels = [label for label in np.unique(truth) if label != IGNORE]
+    colours = label_colours(np.array([labels]), len(miniworld.INDOOR_CLASSES))[0] / 255
+    assert np.allclose([patch.get_facecolor()[:3] for patch in key.get_patches()], colours)
+    first, *others = (miniworld.INDOOR_CLASSES[label] for label in labels)
+    assert [text.get_text() for text in key.get_texts()] == [f"semseg: {first}", *others]
     figure = qualitative.figure(pictures, scenes, tasks=["depth"])
     shown = [axes.images[0].get_array() for axes in figure.axes]
     assert np.array_equal(shown[8], rows["depth"]["SAK"][0]) and len(shown) == 2 * 9
