@@ -57,7 +57,10 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _decoded(path: Path, what: str, decode: Callable[[io.BytesIO], Array]) -> Array:
+_REMEDY = "unpack the archive again"
+
+
+def _decoded(path: Path, what: str, decode: Callable[[io.BytesIO], Array], remedy: str = _REMEDY) -> Array:
     """A file through a decoder; whatever that one raises on broken bytes is one sentence."""
     content = read_bytes(path)
     try:
@@ -67,25 +70,23 @@ def _decoded(path: Path, what: str, decode: Callable[[io.BytesIO], Array]) -> Ar
     except UserError:
         raise
     except Exception as error:  # decoders of foreign bytes raise all there is
-        raise UserError(
-            f"{path} is not {what} or is damaged ({type(error).__name__}: {error}): unpack the archive again."
-        ) from error
+        raise UserError(f"{path} is not {what} or is damaged ({type(error).__name__}: {error}): {remedy}.") from error
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """A JPEG or PNG as uint8 (h, w, 3)."""
+def read_image(path: Path, *, remedy: str = _REMEDY) -> NDArray[np.uint8]:
+    """A JPEG or PNG as uint8 (h, w, 3); `remedy` is what helps against a damaged one."""
 
     def decode(stream: io.BytesIO) -> Array:
         with Image.open(stream) as image:
             return np.asarray(image.convert("RGB"))
 
-    return _decoded(path, "an image", decode)
+    return _decoded(path, "an image", decode, remedy)
 
 
-def read_map(path: Path, key: str = "", *, channels: int = 1) -> Array:
+def read_map(path: Path, key: str = "", *, channels: int = 1, remedy: str = _REMEDY) -> Array:
     """A label map (h, w), or (h, w, 3) for 3 channels, from a .png, .jpg or .npy, or variable `key` of a .mat.
 
-    Palette images give their indices.
+    Palette images give their indices; `remedy` is what helps against a damaged file.
     """
 
     def image(stream: io.BytesIO) -> Array:
@@ -101,7 +102,7 @@ def read_map(path: Path, key: str = "", *, channels: int = 1) -> Array:
     what, decode = {".npy": ("a NumPy array", numpy), ".mat": (f"a MATLAB file with {key}", matlab)}.get(
         path.suffix, ("an image", image)
     )
-    found = _decoded(path, what, decode)
+    found = _decoded(path, what, decode, remedy)
     if channels == 1 and found.ndim == 3 and found.shape[-1] == 1:
         found = found[..., 0]
     expected = found.ndim == 2 if channels == 1 else found.ndim == 3 and found.shape[2] == channels
