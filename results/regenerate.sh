@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 store=${STORE:-results/sakbench.db}
 
-for table in table2 table3 table4 table7 compute table13 table14 table17; do
+for table in table2 table3 table4 table7 compute table13 table14 table17 figure6; do
     sakbench run "$table" --seeds 3 --store "$store"
 done
 sakbench run table12 --rows Freeze --seeds 3 --store "$store"
@@ -20,7 +20,8 @@ for name in figure9 figure11; do
 done
 sakbench run table12 --rows "ViT Freeze" --dataset miniworld-nyud --store "$store"
 python studies/qualitative.py --runs "$(dirname "$store")/runs"
-for study in overview bias_profile methods data_percentage gates gamma similarity resolution norm_maps object_size texture_shape; do
+python studies/norm_maps.py --runs "$(dirname "$store")/runs"
+for study in overview bias_profile methods data_percentage gates gamma similarity resolution object_size texture_shape; do
     python "studies/$study.py"
 done
 jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -100,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--weights", type=_path, metavar="FILE", help="its weights, if they are in a local file")
     probe.set_defaults(call=_probe)
 
+    _pairs_commands(commands.add_parser("pairs", help="counterfactual pairs (cats turned into dogs): make, look at"))
+
     zoo = commands.add_parser("zoo", help="list the backbones: what they are, how they were trained, where they are")
     _json_option(zoo)
     zoo.set_defaults(call=_zoo)
@@ -223,6 +225,70 @@ def _parser() -> argparse.ArgumentParser:
     )
     pretrain.set_defaults(call=_pretrain)
     return parser
+
+
+def _pairs_commands(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    make = what.add_parser("make", help="turn the objects of one class into another, same shape and pose")
+    make.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="miniworld: exact pairs, rendered; pascal-context; or a folder with images/ and masks/ (PNG)",
+    )
+    make.add_argument(
+        "--output", type=_path, default=Path("pairs"), metavar="DIR", help="where to (default: pairs); goes on there"
+    )
+    make.add_argument("--old", default="cat", metavar="CLASS", help="what is to be changed (default: cat)")
+    make.add_argument("--new", default="dog", metavar="CLASS", help="into what (default: dog)")
+    make.add_argument("--count", type=_few, metavar="N", help="pairs (default: 1; miniworld 120)")
+    _data_option(make)
+    make.add_argument("--split", default="", metavar="NAME", help="train or test (default); miniworld has val, too")
+    make.add_argument(
+        "--label", type=_whole, metavar="N", help="a folder's masks: the value of the class (default: all but 0)"
+    )
+    make.add_argument(
+        "--background", type=_path, metavar="PATH", help="an image, or a folder of them (pascal-context has its own)"
+    )
+    make.add_argument(
+        "--place",
+        action="append",
+        default=[],
+        metavar="SIDE@X,Y",
+        help="where an object goes, in shares of the picture: longer side, centre; again for each (default: four)",
+    )
+    make.add_argument("--side", type=_positive, metavar="N", help="pixels of the square pictures (default 512)")
+    make.add_argument("--control", default="edges", metavar="KIND", help="what is kept: edges (default) or depth")
+    for option, about in {
+        "base": "the diffusion model (default: Stable Diffusion 1.5)",
+        "controlnet": "the ControlNet (default: that of SD 1.5 for the control)",
+        "detector": "the network of --control depth (default: DPT hybrid)",
+        "judge": "the CLIP that is asked what is to be seen; none: nobody (default: ViT-L, if it is in the cache)",
+    }.items():
+        make.add_argument(f"--{option}", default="", metavar="MODEL", help=f"{about}: a folder, or NAME@REVISION")
+    make.add_argument("--prompt", default="", metavar="TEXT", help="default: a photo of a CLASS")
+    make.add_argument("--seed", type=_whole, metavar="N", help="of the first draw (default 0)")
+    make.add_argument("--attempts", type=_few, metavar="N", help="draws of an object until one passes (default 4)")
+    make.add_argument("--steps", type=_few, metavar="N", help="denoising steps (default 30)")
+    make.add_argument("--device", default="", metavar="DEVICE", help="cuda or cpu (default: a GPU where there is one)")
+    _json_option(make)
+    make.set_defaults(call=_pairs_make)
+
+    probe = what.add_parser("probe", help="norm maps, their change and segmentations of frozen models (Figure 6)")
+    probe.add_argument("pairs", metavar="PAIRS", help="a folder that `pairs make` has made, or miniworld")
+    probe.add_argument(
+        "--models",
+        type=_words,
+        default=[],
+        metavar="NAME[,NAME]",
+        help="ViT, DINOv2, CLIP, SAM (the default), others that `sakbench zoo` lists, or timm/NAME.TAG",
+    )
+    probe.add_argument(
+        "--no-segmentation", action="store_true", help="norms alone: no heads are asked, and none trained"
+    )
+    probe.add_argument("--output", type=_path, metavar="FILE", help="the figure (default: figure.png with the pairs)")
+    _training_options(probe)
+    _weights_option(probe)
+    probe.set_defaults(call=_pairs_probe)
 
 
 def _score_commands(parser: argparse.ArgumentParser) -> None:
@@ -452,6 +518,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 16
 
 
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def _path(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError("a URL is no file or folder here")
@@ -490,6 +560,34 @@ def _probe(options: argparse.Namespace) -> int:
 
     weights = {options.backbone: options.weights} if options.weights else {}
     return run(tables.probe_of(options.backbone), _scale(options, weights), _request(options))
+
+
+def _pairs_make(options: argparse.Namespace) -> int:
+    from sakbench.report.pairs_making import Wanted, make
+
+    same = ("source", "output", "old", "new", "count", "data", "split", "background", "side", "control", "base")
+    more = ("controlnet", "detector", "judge", "prompt", "seed", "attempts", "steps", "device")
+    return make(
+        Wanted(
+            **{name: getattr(options, name) for name in (*same, *more)},
+            value=options.label,
+            places=tuple(options.place),
+            as_json=options.json,
+        )
+    )
+
+
+def _pairs_probe(options: argparse.Namespace) -> int:
+    from sakbench.report.pairs_probing import MODELS, probe
+
+    return probe(
+        options.pairs,
+        _scale(options, dict(options.weights)),
+        _request(options),
+        models=options.models or MODELS,
+        heads=not options.no_segmentation,
+        figure=options.output,
+    )
 
 
 def _scale(options: argparse.Namespace, weights: dict[str, Path], benchmark: str = "") -> "Scale":

@@ -16,7 +16,7 @@ FLOORS = [
     {"bench"},
     {"experiments"},
     {"runs"},
-    {"training", "scoring", "accounting"},
+    {"training", "scoring", "accounting", "generation"},
     {"models"},
     {"tasks"},
 ]

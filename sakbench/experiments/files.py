@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sakbench import backbones
+from sakbench.analysis.counterfactuals import QUANTITIES
 from sakbench.backbones.registry import TIMM_PREFIX
 from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import (
@@ -32,6 +33,7 @@ from sakbench.experiments.rows import (
     Row,
     longer,
     multi_task,
+    pairs,
     probe,
     rival,
     sak,
@@ -147,6 +149,17 @@ def _oracle(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return tuple(probe(scale, seed, scale.encoder(name)) for name in entry.teachers)
 
 
+def _pairs(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    if scale.name != "mini":
+        raise UserError(
+            f"scale {scale.name} looks at pairs of photographs: `sakbench pairs make` makes them, and `sakbench pairs"
+            f" probe DIR --scale {scale.name}` looks at them."
+        )
+    from sakbench.data.pairs import exact  # here, because a mistake in a command's words needs no renderer
+
+    return (pairs(scale, seed, scale.encoder(entry.backbone), exact.identity(), exact.COUNT),)
+
+
 def _nothing(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return ()
 
@@ -165,6 +178,7 @@ MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "stage 1": (_distilled, ("teachers", "first", "adapter_paths", "student", "teacher_size")),
     "upper bound": (_bound, ("teachers", "fuse", "fraction", "steps", "student", "teacher_size")),
     "oracle": (_oracle, ("teachers", "teacher_size")),
+    "pairs": (_pairs, ("backbone", "student")),
     "published": (_nothing, ()),
 }
 _EVERY_ROW = ("name", "model", "published", "note", "scales")
@@ -211,6 +225,8 @@ def parse(text: str, name: str, where: str) -> Experiment:
         dataset_of("paper", head.benchmark)
     entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
     quantities = {"rep_sim", *(f"rep_sim {name}" for entry in entries for name in entry.teachers)}
+    if any(entry.model == "pairs" for entry in entries):
+        quantities |= set(QUANTITIES)
     for column in head.columns:
         if column not in quantities:
             raise unknown(f"quantity for columns of {where}", column, quantities)

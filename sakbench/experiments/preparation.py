@@ -45,7 +45,7 @@ def unlike_the_papers(scale: Scale) -> list[str]:
 
 def require_data(runs: Sequence[RunSpec], folder: Path) -> None:
     """Raise `UserError` for images, labels or a whole data set that these runs read and `folder` lacks."""
-    read = {(run.dataset, split, run.tasks) for run in runs for split in ("train", run.test_split)}
+    read = {(r.dataset, split, r.tasks) for r in runs if r.kind != "pairs" for split in ("train", r.test_split)}
     for dataset, split, tasks in sorted(read):
         open_split(dataset, split, folder, tasks=tasks)
 
@@ -54,7 +54,7 @@ def require_shares(runs: list[RunSpec], scale: Scale, processes: int) -> None:
     """Raise `UserError` if not all runs can use the processes that a launcher has started."""
     if scale.name == "mini":
         raise UserError("scale mini's runs take a core each: start it without a launcher.")
-    sizes = sorted({run.recipe.batch_size for run in runs if run.kind != "score"})
+    sizes = sorted({run.recipe.batch_size for run in runs if run.trains})
     for size in sizes:
         if size % processes:
             fitting = [str(count) for count in range(1, size + 1) if size % count == 0]

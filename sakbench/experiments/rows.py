@@ -6,11 +6,12 @@ from typing import Literal
 
 from sakbench import backbones
 from sakbench.runs.scales import Scale
-from sakbench.runs.spec import RunSpec
+from sakbench.runs.spec import PAIRS, RunSpec
 from sakbench.tasks.names import info as task_info
 from sakbench.training.recipe import Recipe
 
-_READING = 1  # how archives are read and augmented: a change that numbers depend on is a new one
+# Versions of code that numbers depend on: how archives are read and augmented, how pairs are measured.
+_READING, _LOOKING = 1, 1
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,10 @@ class Experiment:
 
     @property
     def command(self) -> str:
-        """What fills it: run table7, run my_table.toml, probe timm/NAME.TAG."""
-        return self.name.replace(":", " ", 1) if self.own else f"run {self.file or self.name}"
+        """What fills it: run table7, run my_table.toml, probe timm/NAME.TAG, pairs probe DIR."""
+        if self.own:
+            return self.name.replace("pairs:", "pairs probe:", 1).replace(":", " ", 1)
+        return f"run {self.file or self.name}"
 
 
 def single_task(scale: Scale, seed: int, task: str, backbone: str | None = None) -> RunSpec:
@@ -145,6 +148,31 @@ def sak(
         gamma=0.0 if frozen else scale.gamma if gamma is None else gamma,
         decoder=decoder,
         start=start,
+    )
+
+
+def pairs(scale: Scale, seed: int, backbone: str, identity: str, count: int, *, heads: bool = True) -> RunSpec:
+    """What a frozen backbone makes of counterfactual pairs, and with `heads` the probe's head for semseg too.
+
+    `identity` says which pairs these are, `count` how many.
+    """
+    start = probe(scale, seed, backbone) if heads else None
+    return RunSpec(
+        kind="pairs",
+        scale=scale.name,
+        dataset=scale.dataset,
+        backbone=backbone,
+        recipe=scale.probe,
+        seed=seed,
+        train_images=scale.train_images,
+        test_split=PAIRS,
+        test_images=count,
+        inputs=(*_inputs(scale, scale.dataset, backbone), f"{PAIRS} {identity}", f"{PAIRS} measured {_LOOKING}"),
+        frozen=True,
+        start=start,
+        size=_size(scale, backbone),
+        norm=scale.norm,
+        sam_padding=_padding(scale, backbone),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sakbench import whole
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment, Row
-from sakbench.runs.artifacts import WEIGHTS
+from sakbench.runs.artifacts import MAPS, WEIGHTS
 from sakbench.runs.executor import Claim, Taken
 from sakbench.runs.jobs import Job
 from sakbench.runs.plan import label, training_folder
@@ -45,6 +45,7 @@ class StoredRuns:
         self.records: dict[str, RunRecord] = {}
         runs = [job.work for job in todo if isinstance(job.work, RunSpec)]
         self.needed_for_weights = {run.start.id for run in runs if run.start is not None}
+        self.needed_for_weights |= {run.id for run in runs if run.kind == "pairs"}
 
     def take(self, job: Job) -> Taken:
         """Claim a run, unless somebody else is at it or has done it since this command was planned."""
@@ -118,8 +119,8 @@ class StoredRuns:
 
 
 def has_weights(folder: Path, run: str) -> bool:
-    """Whether a run's weights lie in the folder of runs."""
-    return (folder / run / WEIGHTS).exists()
+    """Whether a run's weights, or what it saw in pairs, lie in the folder of runs."""
+    return any((folder / run / name).exists() for name in (WEIGHTS, MAPS))
 
 
 def fill_rows(

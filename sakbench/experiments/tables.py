@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sakbench.errors import UserError, unknown
+from sakbench.experiments import pairs
 from sakbench.experiments.files import parse, read
 from sakbench.experiments.rows import Experiment, Row, probe, under
 from sakbench.runs.scales import Scale
@@ -59,7 +60,7 @@ def probe_of(backbone: str) -> Experiment:
 
 def exists(name: str) -> bool:
     """Whether there is an experiment of that name, under whichever protocol."""
-    if name.startswith(_PROBE):
+    if name.startswith((_PROBE, pairs.PREFIX)):
         return True
     table, dash, protocol = name.partition("-")
     return table in EXPERIMENTS and (not dash or protocol in protocols.PROTOCOLS)
@@ -72,6 +73,8 @@ def get(name: str, protocol: str = "") -> Experiment:
     """
     if name.startswith(_PROBE):
         return probe_of(name.removeprefix(_PROBE))
+    if name.startswith(pairs.PREFIX):
+        return pairs.stored(name.removeprefix(pairs.PREFIX))
     if name.endswith(_SUFFIX):
         return _chosen(_own(Path(name)), protocol or "paper")
     if not exists(name) and _is_file(Path(f"{name}{_SUFFIX}")):

@@ -3,7 +3,7 @@
 from sakbench.plots.curves import Curve, curves
 from sakbench.plots.gates import gates
 from sakbench.plots.methods import Gains, methods
-from sakbench.plots.norm_maps import norm_maps
+from sakbench.plots.norm_maps import Maps, View, norm_maps
 from sakbench.plots.pictures import comparison_sheet, scenes_sheet
 from sakbench.plots.points import points
 from sakbench.plots.precision_recall import precision_recall
@@ -14,6 +14,8 @@ from sakbench.plots.tables import table
 __all__ = [
     "Curve",
     "Gains",
+    "Maps",
+    "View",
     "bias_profile",
     "comparison_sheet",
     "curves",

@@ -53,9 +53,9 @@ def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
     return {
         "run": label(run),
         "id": run.id,
-        "steps": 0 if run.kind == "score" else run.recipe.steps,
+        "steps": run.recipe.steps if run.trains else 0,
         "batch_size": run.recipe.batch_size,
-        "images": 0 if run.kind == "score" else run.recipe.steps * run.recipe.batch_size,
+        "images": run.recipe.steps * run.recipe.batch_size if run.trains else 0,
         "gpus": gpus if run.scale == "paper" else 0,
         "params_m": taken.parameters / 1e6,
         "trained_params_m": taken.trained / 1e6,

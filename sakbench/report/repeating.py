@@ -30,6 +30,11 @@ def repeat(prefix: str, request: Request, *, weights: dict[str, Path], output: P
     if former.status != "done":
         raise UserError(f"run {former.id} is {former.status}, so there are no numbers of it to compare with.")
     spec = RunSpec.from_dict(former.spec)
+    if spec.kind == "pairs":
+        raise UserError(
+            f"run {former.id} looked at pairs, which the store does not hold: `sakbench pairs probe` with their folder"
+            " and another --store looks once more."
+        )
     scale = scale_of(spec.scale, "" if spec.kind == "distill" else spec.dataset, weights=weights, data=request.data)
     _require_same(spec, former, scale)
     here = output or FOLDER / former.id

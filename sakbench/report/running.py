@@ -50,7 +50,7 @@ class Request:
     `again` is the command that goes on after an interruption, without a password. `runs` is the folder of weights and
     checkpoints, beside the store if None. `seeds` is the experiment's own number if 0; `gpus`, `jobs` and `images` (at
     once on each device) are chosen for the machine and the scale where they are None or 0. `executor` is local or ray,
-    `address` that of a Ray cluster.
+    `address` that of a Ray cluster. `pairs` is the folder of the counterfactual pairs to look at, if any.
     """
 
     store: str | Path
@@ -58,6 +58,7 @@ class Request:
     runs: Path | None = None
     executor: str = "local"
     address: str = ""
+    pairs: Path | None = None
     seeds: int = 0
     rows: str = ""
     data: Path | None = None
@@ -111,7 +112,7 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
         console().print(f"nothing is trained for it: python studies/{experiment.drawn_by}.py draws it", highlight=False)
         return 0
     wanted = select(experiment, scale, range(request.seeds), request.rows)
-    _require_use(scale, wanted)
+    require_use(scale, wanted)
     if request.dry_run:
         from sakbench.report.dry_run import print_plan  # here, because it imports torch
 
@@ -141,7 +142,7 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
 def _say_study(out: Console, experiment: Experiment, request: Request) -> None:
     """Which script draws the figure: from the store, and what models see from their weights."""
     if experiment.drawn_by and experiment.name in tables.EXPERIMENTS:  # not of a table under another protocol
-        weights = experiment.drawn_by == "qualitative"
+        weights = experiment.drawn_by in ("qualitative", "norm_maps")
         source = f"--runs {request.folder}" if weights else f"--store {request.location}"
         command = f"python studies/{experiment.drawn_by}.py {source}"
         out.print(f"drawn by `{escape(command)}`", style="dim", highlight=False, soft_wrap=True)
@@ -153,12 +154,12 @@ def carry_out(experiment: Experiment, scale: Scale, request: Request, wanted: li
     None in a process that a launcher has started and that is not the first. Raises `UserError`, as early as can be, for
     data, weights, devices or places that are missing, and `Interruption` on Ctrl-C.
     """
-    if scale.name == "paper" and request.data is None:
+    lineages = [spec for run in wanted for spec in run.lineage]
+    if scale.name == "paper" and request.data is None and any(spec.kind != "pairs" for spec in lineages):
         raise UserError(
             "scale paper reads real photographs: name the folder that holds them with --data DIR (`sakbench data check"
             " DIR` tells what is missing there), or look at the plan with --dry-run."
         )
-    lineages = [spec for run in wanted for spec in run.lineage]
     if request.executor == "ray" and request.location.has_password:
         raise UserError(
             "Ray shows a cluster's users the commands that work on it: leave the password out of the URL and give it in"
@@ -170,7 +171,7 @@ def carry_out(experiment: Experiment, scale: Scale, request: Request, wanted: li
         require_shares(lineages, scale, devices.launched())
     crew = assemble(
         scale,
-        Place(request.folder, request.data, scale.weights, request.images),
+        Place(request.folder, request.data, scale.weights, request.images, pairs=request.pairs),
         executor=request.executor,
         address=request.address,
         gpus=request.gpus,
@@ -265,7 +266,7 @@ def _require_folder(folder: Path) -> None:
         ) from error
 
 
-def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
+def require_use(scale: Scale, wanted: list[RunSpec]) -> None:
     """Raise `UserError` for a file of weights that no run reads."""
     used = {name for run in wanted for spec in run.lineage for name in spec.backbones}
     for name in scale.weights:
@@ -295,7 +296,8 @@ def _announce(
     if not runs:
         out.print("every run is in the store already\n")
         return
-    work = f"{_counted(len(runs), 'run')} to train" + (f", {shared} of them stage 1" if shared else "")
+    verb = "to train" if any(run.trains for run in runs) else "to do"
+    work = f"{_counted(len(runs), 'run')} {verb}" + (f", {shared} of them stage 1" if shared else "")
     where = f", on {_counted(gpus, 'GPU')}" if gpus else ""
     out.print(f"{work}{where}; what is finished is kept if you stop (Ctrl-C)", highlight=False)
     if again:

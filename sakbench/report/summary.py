@@ -59,7 +59,7 @@ class Summary:
     experiment: Experiment
     scale: Scale
     seeds: list[int]
-    higher_is_better: dict[str, bool]
+    higher_is_better: dict[str, bool | None]  # None: neither is better
     metrics: dict[str, str]  # task -> "mIoU %"
     lines: list[Line]
     protocols: dict[str, str]
@@ -99,7 +99,8 @@ def summarize(
         frame = frame[(frame["scale"] == scale.name) & (frame["dataset"] == scale.dataset)]
     definition = {row.name: row for row in experiment.build(scale, 0)}
     frame, left_out = of_today(frame, experiment, scale)
-    higher = {str(task): bool(up) for task, up in frame.groupby("task")["higher_is_better"].first().items()}
+    directions = frame.groupby("task")["higher_is_better"].first()
+    higher = {str(task): None if pd.isna(up) else bool(up) for task, up in directions.items()}
     gains = row_gains(frame).groupby("row")["delta_m"]
     delta_m = {str(row): Measure.of(values) for row, values in gains}
     profiles = _profiles(frame) if experiment.profile else {}
@@ -117,7 +118,7 @@ def summarize(
                 measured={str(task): Measure.of(group["value"]) for task, group in rows.groupby("task")},
                 delta_m=delta_m.get(name),
                 published=_published(published, row.published, scale) if row and row.published else {},
-                note=row is None or row.note,
+                note=row.note if row else bool(definition),  # where nothing tells its rows, all are its own
                 profile=profiles.get(name, {}),
                 facts=_facts(row) if row and experiment.facts else {},
             )
@@ -183,7 +184,9 @@ def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
 
 def digits(quantity: str) -> int:
     """How many digits of a task, or of another quantity, are told: metres and cosines are small numbers."""
-    return 4 if quantity == "depth" or quantity.startswith("rep_sim") else 2
+    if quantity == "depth" or quantity.startswith("rep_sim"):
+        return 4
+    return 3 if quantity.startswith("change ") else 2
 
 
 def _published(published: pd.DataFrame, place: tuple[str, str], scale: Scale) -> dict[str, float]:

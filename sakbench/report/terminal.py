@@ -36,9 +36,9 @@ def print_table(console: Console, summary: Summary) -> None:
     for heading in _FACTS.values() if facts else ():
         table.add_column(heading, justify="right", overflow="fold")
     for task in columns:
-        arrow = "↑" if summary.higher_is_better[task] else "↓"
+        arrow = {True: " ↑", False: " ↓", None: ""}[summary.higher_is_better[task]]
         table.add_column(
-            f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]} {arrow}", justify="right", overflow="fold"
+            f"{_HEADINGS.get(task, task)}\n{summary.metrics[task]}{arrow}", justify="right", overflow="fold"
         )
     gains = bool(summary.experiment.baseline)
     if gains:
@@ -140,14 +140,18 @@ def _number(value: float | None, *, places: int = 2, signed: bool = False) -> st
 def leaders(summary: Summary, quantity: str) -> set[str]:
     """The rows that stand out in a task or in `delta_m`: the best, and those closer to it than their spreads together.
 
-    Notes do not compete. A row of one seed has no spread of its own and is taken to vary as the others do.
+    Notes do not compete, and where neither more nor less is better nobody leads. A row of one seed has no spread of its
+    own and is taken to vary as the others do.
     """
     ranked = [line for line in summary.lines if not line.note]
     found = {line.row: line.delta_m if quantity == "delta_m" else line.measured.get(quantity) for line in ranked}
     measures = {row: measure for row, measure in found.items() if measure is not None}
     if not measures:
         return set()
-    sign = 1.0 if quantity == "delta_m" or summary.higher_is_better[quantity] else -1.0
+    better = True if quantity == "delta_m" else summary.higher_is_better[quantity]
+    if better is None:
+        return set()
+    sign = 1.0 if better else -1.0
     top = max(measures, key=lambda row: sign * measures[row].mean)
     usual = fmean([m.spread for m in measures.values() if m.spread is not None] or [0.0])
     noise = {row: usual if m.spread is None else m.spread for row, m in measures.items()}

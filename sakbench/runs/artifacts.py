@@ -14,6 +14,7 @@ from sakbench import whole
 from sakbench.store.records import Artifact
 
 NAME, WEIGHTS = "artifacts.json", "model.safetensors"
+MAPS = "maps.safetensors"  # of a run of pairs, which has no weights
 
 
 def write(folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def problems(folder: Path) -> dict[Path, str]:
         states = {folder.parent / one.path: one.state(folder.parent / one.path) for one in listed}
     except (OSError, ValueError, TypeError) as error:
         return {sums: f"{sums} cannot be read ({error})."}
-    if folder / WEIGHTS not in states:
+    if not {folder / WEIGHTS, folder / MAPS} & states.keys():
         return {sums: f"{sums} does not list {WEIGHTS}."}
     sentences = {"missing": "is missing.", "altered": "has changed since the run left it."}
     return {file: f"{file} {sentences[state]}" for file, state in states.items() if state != "whole"}

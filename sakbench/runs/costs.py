@@ -42,13 +42,15 @@ class Cost:
 
 def cost(run: RunSpec) -> Cost:
     """What a run takes, as far as it can be counted."""
-    parameters, trained, whole, frozen_macs = _student(_shape_of(run))
+    model = run.start if run.kind == "pairs" and run.start else run
+    parameters, trained, whole, frozen_macs = _student(_shape_of(model))
     macs = whole.executed
     teachers = sum(_encoder_macs(name, run.size) for _, name in run.teachers) if _distils(run) else 0
-    training = 0 if run.kind == "score" else macs + _BACKWARD * (macs - frozen_macs) + teachers
-    images = 0 if run.kind == "score" else run.recipe.steps * run.recipe.batch_size
-    tested = run.test_images * (macs + (teachers if run.kind == "distill" else 0))
-    disk = 0 if run.kind == "score" else (trained if run.fuse else parameters) * _BYTES
+    training = 0 if not run.trains else macs + _BACKWARD * (macs - frozen_macs) + teachers
+    images = 0 if not run.trains else run.recipe.steps * run.recipe.batch_size
+    pictures = 2 if run.kind == "pairs" else 1
+    tested = pictures * run.test_images * (macs + (teachers if run.kind == "distill" else 0))
+    disk = 0 if not run.trains else (trained if run.fuse else parameters) * _BYTES
     return Cost(parameters, trained, macs, training, images * training + tested, disk)
 
 

@@ -93,13 +93,13 @@ def width(run: RunSpec, devices: int) -> int:
 
 
 def _cost(run: RunSpec) -> float:
-    return float(run.test_images if run.kind == "score" else run.recipe.steps * run.recipe.batch_size)
+    return float(run.recipe.steps * run.recipe.batch_size if run.trains else run.test_images)
 
 
 def banks_of(run: RunSpec) -> list[Bank]:
     """The features that a run reads: its teachers' where it distils, its own backbone's where that is frozen."""
-    if run.scale != "mini":
-        return []  # its features would fill terabytes: its teachers look on while it trains
+    if run.scale != "mini" or run.kind == "pairs":
+        return []  # scale paper's would fill terabytes: its teachers look on while it trains
     teachers = [backbone for _, backbone in run.teachers]
     banks = []
     if run.kind == "score":

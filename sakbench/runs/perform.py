@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from torch import distributed
 
 from sakbench import backbones
+from sakbench.backbones.encoder import Encoder
 from sakbench.errors import UserError
 from sakbench.models.agglomeration import Agglomerated, begin_with
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
 from sakbench.models.processes import rank, world
 from sakbench.models.sak import SAK, add_paths, carry_over
-from sakbench.runs import artifacts, encoders, photographs, rendered, results
+from sakbench.runs import artifacts, encoders, pairs, photographs, rendered, results
 from sakbench.runs.devices import cores, keep_freed_memory
 from sakbench.runs.jobs import Bank
 from sakbench.runs.material import Material
@@ -126,6 +127,8 @@ def _of_the_first(value: Value) -> Value:
 def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
     began = time.monotonic()
     torch.manual_seed(spec.seed)
+    if spec.kind == "pairs":
+        return _look(spec, place, report, stop)
     chosen = tasks_of(spec)
     if spec.scale == "mini":
         given = rendered.material(spec, chosen, place, stop)
@@ -160,10 +163,32 @@ def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop)
         # the training's seconds include those before an interruption
         "seconds": learned.seconds + time.monotonic() - began - trained,
         "peak_memory_mb": _peak_memory_mb(place),
-        "gpu": None if place.on_cpu else f"{world()} x {torch.cuda.get_device_name()}",
+        "gpu": _gpu(place),
         "checkpoint": f"{weights}/{artifacts.WEIGHTS}",
         "artifacts": left,
         "notes": learned.notes | _layout(spec, given),
+    }
+
+
+def _look(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
+    """A run's result that looks at pairs, with its backbone alone or with the student that it starts from."""
+    began = time.monotonic()
+    model: PlainStudent | Encoder = encoders.load(spec.backbone, spec, place)
+    if spec.start is not None:
+        student = build(spec.start, partial(encoders.load, spec=spec.start, place=place))
+        assert isinstance(student, PlainStudent)
+        student.load_state_dict(_weights(place.runs / spec.start.id))
+        model = student
+    model.eval()
+    metrics, left = pairs.measure(spec, model if place.on_cpu else model.cuda(), place, report, stop)
+    return {
+        "metrics": metrics,
+        "seconds": time.monotonic() - began,
+        "peak_memory_mb": _peak_memory_mb(place),
+        "gpu": _gpu(place),
+        "checkpoint": None,
+        "artifacts": left,
+        "notes": {},
     }
 
 
@@ -333,6 +358,10 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
         return load_file(folder / artifacts.WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{folder / artifacts.WEIGHTS} cannot be read ({error}): {remedy}") from error
+
+
+def _gpu(place: Place) -> str | None:
+    return None if place.on_cpu else f"{world()} x {torch.cuda.get_device_name()}"
 
 
 def _peak_memory_mb(place: Place) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Place:
-    """`runs` holds a folder per run; `data` the real data sets; `weights` are local files by backbone.
+    """`runs` holds a folder per run; `data` the real data sets; `weights` are local files by backbone; `pairs` holds
+    the counterfactual pairs that runs of that kind look at, Figure 6's rendered ones if None.
 
     `images` bounds how many images a process takes at once (0: as the scale says); `workers` read images for each
     process; `on_cpu` trains without a GPU.
@@ -19,6 +20,7 @@ class Place:
     images: int = 0
     workers: int = 0
     on_cpu: bool = True
+    pairs: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ def plan(
 ) -> list[RunSpec]:
     """The runs still to do for `wanted`, each once, ancestors first.
 
-    A run in the store is not run again, unless a descendant that is to run needs its weights and they are gone.
+    A run in the store is not run again, unless a descendant that is to run needs its weights and they are gone, or it
+    looks at pairs and its maps are.
     """
     todo: dict[str, RunSpec] = {}
 
@@ -24,7 +25,7 @@ def plan(
         todo[spec.id] = spec
 
     for spec in wanted:
-        visit(spec, for_weights=False)
+        visit(spec, for_weights=spec.kind == "pairs")
     return list(todo.values())
 
 
@@ -37,6 +38,8 @@ def label(spec: RunSpec) -> str:
     """A few words that tell the run from its neighbours."""
     if spec.kind == "score" and spec.start:
         return f"{label(spec.start)}, protocol {spec.protocol}"
+    if spec.kind == "pairs":
+        return f"pairs seen by {short(spec.backbone)}" + ", norms alone" * (spec.start is None)
     words = _words(spec)
     scale = get_scale(spec.scale)
     if spec.kind == "distill":

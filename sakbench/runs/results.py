@@ -26,7 +26,8 @@ def read(training: Path, runs: Path) -> dict[str, Any] | None:
     try:
         result = whole.unsealed((training / _NAME).read_text(encoding="utf-8"))
         sizes = {one["path"]: one["bytes"] for one in result["artifacts"]}
-        there = (runs / result["checkpoint"]).is_file() and all((runs / p).stat().st_size == sizes[p] for p in sizes)
+        weights = result["checkpoint"] is None or (runs / result["checkpoint"]).is_file()
+        there = weights and all((runs / p).stat().st_size == sizes[p] for p in sizes)
     except (OSError, ValueError, KeyError):
         return None
     return result if there else None

@@ -21,6 +21,8 @@ Decoder = Annotated[str, ("simple", "mlore")]
 Fusion = Annotated[str, ("", "addition", "concat", "mor")]
 Method = Annotated[str, ("", "radio", "theia")]
 
+PAIRS = "pairs"  # how the input that is a set of counterfactual pairs begins
+
 _ADDED = (
     "size",
     "norm",
@@ -38,11 +40,12 @@ class RunSpec:
     """One training with its evaluation. Two equal specs are the same run and give the same numbers.
 
     `kind` is `distill` (stage 1: the committee's representations on unlabelled images), `tasks` (stage 2, the
-    single- and multi-task baselines and the frozen probes, which differ by `teachers`, `frozen` and `tasks`) or
-    `score` (a `tasks` run, its `start`, evaluated once more under another protocol).
+    single- and multi-task baselines and the frozen probes, which differ by `teachers`, `frozen` and `tasks`), `score`
+    (a `tasks` run, its `start`, evaluated once more under another protocol) or `pairs` (what a frozen backbone, and the
+    heads of its `start` if it has one, make of counterfactual pairs).
     """
 
-    kind: Literal["distill", "tasks", "score"]
+    kind: Literal["distill", "tasks", "score", "pairs"]
     scale: str
     dataset: str
     backbone: str
@@ -74,6 +77,11 @@ class RunSpec:
     def id(self) -> str:
         """Twelve hexadecimal digits, a hash of everything above."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained in it; otherwise it looks at what there is."""
+        return self.kind in ("distill", "tasks")
 
     @property
     def committee(self) -> str:
@@ -147,8 +155,13 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 _DEFAULTS = {field.name: field.default for field in fields(RunSpec) if field.name in _ADDED}
 
 # What kind of run each kind may begin with, and what it cannot do without.
-_BEGINS_WITH = {"distill": (None, "distill"), "tasks": (None, "distill"), "score": ("tasks",)}
-_NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",)}
+_BEGINS_WITH = {
+    "distill": (None, "distill"),
+    "tasks": (None, "distill"),
+    "score": ("tasks",),
+    "pairs": (None, "tasks"),
+}
+_NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",), "pairs": ()}
 
 # What a plain value must be, and how that is said. The largest whole number is that of a database's column.
 _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,16 @@ Student = SAK | PlainStudent | UpperBound
 Model = Student | Agglomerated
 
 
+def classes_of(dataset: str) -> Sequence[str]:
+    """The classes of a data set's semseg, background first."""
+    return _CLASSES[dataset]
+
+
 def tasks_of(spec: RunSpec) -> dict[str, Task]:
     """The tasks of a run, measured as it says."""
     protocol = protocols.get(spec.protocol)
     boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
-    classes, metrics = {"semseg": len(_CLASSES[spec.dataset])}, {"boundary": boundary}
+    classes, metrics = {"semseg": len(classes_of(spec.dataset))}, {"boundary": boundary}
     return {name: tasks.make(name, classes=classes.get(name), metric=metrics.get(name)) for name in spec.tasks}
 
 

@@ -193,19 +193,44 @@ def test_points_stand_at_their_values_with_their_intervals():
         assert [sorted(bar[:, 1]) for bar in bars.get_segments()] == ends
 
 
-def test_norm_maps_share_a_scale_between_the_two_pictures():
+def a_view(rng, models, *, predicted):
+    """A pair of 16 x 16 pixels with maps of 4 x 4 tokens that cover three quarters of it."""
+    pictures = rng.integers(0, 255, (6, 16, 16, 3), dtype=np.uint8)
+    mask = np.zeros((16, 16), np.uint8)
+    mask[4:10, 4:10] = 1
+    marked = np.zeros((4, 4), bool)
+    marked[1, 2] = True
+    maps = {
+        name: figures.Maps(
+            *rng.random((3, 4, 4)),
+            (marked, ~marked),
+            tuple(pictures[4:]) if predicted else None,
+            (0.75, 0.75),
+        )
+        for name in models
+    }
+    return figures.View(pictures[0], pictures[1], mask, (pictures[2], pictures[3]), maps)
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_norm_maps_share_a_scale_between_the_two_pictures(predicted):
     rng = np.random.default_rng(0)
-    images = {name: rng.integers(0, 255, (2, 16, 16, 3), dtype=np.uint8) for name in ("cat", "dog")}
-    maps = {"ViT": [rng.random((2, 4, 4)) for _ in range(3)], "SAM": [rng.random((2, 8, 8)) for _ in range(3)]}
-    figure = figures.norm_maps(images, maps)
+    views = [a_view(rng, ("ViT", "SAM"), predicted=predicted) for _ in range(2)]
+    figure = figures.norm_maps(views, ("cat", "dog"), {"cat": "red", "dog": "blue"} if predicted else {})
     assert fits(figure)
-    grid = np.array(figure.axes[:18]).reshape(2, 3, 3)
-    for pair, (before, after, change) in enumerate(grid):
-        for column, model in enumerate(maps, start=1):
-            both = np.stack(maps[model][:2])[:, pair]
-            assert before[column].images[0].get_clim() == after[column].images[0].get_clim() == (both.min(), both.max())
-            assert change[column].images[0].get_clim() == (0, maps[model][2].max())
-            assert np.array_equal(change[column].images[0].get_array(), maps[model][2][pair])
+    columns = 5 if predicted else 3
+    for part, view in zip(figure.subfigs, views, strict=True):
+        grid = np.array(part.axes[: 3 * columns]).reshape(3, columns)
+        assert [axes.get_title() for axes in grid[0, :3]] == ["cat", "dog", "difference"]
+        for (before, after, change, *others), maps in zip(grid[1:], view.models.values(), strict=True):
+            both = np.stack([maps.before, maps.after])
+            assert before.images[0].get_clim() == after.images[0].get_clim() == (both.min(), both.max())
+            assert change.images[0].get_clim() == (0, maps.change.max())
+            assert np.array_equal(change.images[0].get_array(), maps.change)
+            assert list(before.images[0].get_extent()) == [-0.5, 11.5, 11.5, -0.5]  # three quarters of 16 pixels
+            (mark,) = before.collections[-1].get_offsets()
+            assert mark.tolist() == pytest.approx([2.5 * 3 - 0.5, 1.5 * 3 - 0.5])  # the middle of its cell
+            assert len(after.collections[-1].get_offsets()) == 15 and len(others) == columns - 3
 
 
 @pytest.mark.parametrize(
@@ -224,8 +249,9 @@ def test_norm_maps_share_a_scale_between_the_two_pictures():
         lambda: figures.comparison_sheet(["truth"], {"scene": {"semseg": []}}),
         lambda: figures.comparison_sheet(["truth"], {}),
         lambda: figures.points(["small", "large"], {"SAM": ([1.0], [[0, 2]])}, ylabel="y"),
+        lambda: figures.norm_maps([], ("cat", "dog")),
         lambda: figures.norm_maps(
-            dict.fromkeys(["cat", "dog"], np.zeros((2, 8, 8, 3))), {"SAM": [np.zeros((1, 4, 4))] * 3}
+            [a_view(np.random.default_rng(0), ("ViT",), predicted=asked) for asked in (True, False)], ("cat", "dog")
         ),
         lambda: figures.table("t", ["a", "b"], {"row": ["1"]}),
     ],

@@ -15,6 +15,7 @@ from sakbench.data import miniworld
 from sakbench.data.miniworld.pairs import Pairs, Pictures
 from sakbench.experiments import tables
 from sakbench.metrics import IGNORE
+from sakbench.report.running import Request, run
 from sakbench.runs import students
 from sakbench.runs.scales import MINI, get
 from sakbench.store import Measurement, RunRecord, open_store, published
@@ -183,20 +184,25 @@ def test_what_sam_has_learned_is_what_it_gains_beyond_the_control(store, tmp_pat
 @pytest.fixture(scope="module")
 def few_models():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(norm_maps.frozen, "MODELS", {"SAM": MINI.teachers["SAM"]})
+        patch.setattr(texture_shape.frozen, "MODELS", {"SAM": MINI.teachers["SAM"]})
         yield
 
 
-def test_cats_that_become_dogs_change_where_they_are(few_models, tmp_path, capsys):
-    cats = norm_maps.pairs("cat", "dog", "test", 6)
-    maps = norm_maps.seen(cats)
-    found = norm_maps.numbers(cats, maps)["SAM"]
-    assert found.inside_change > 2 * found.outside_change and 0.5 < found.inside < 1
-    assert len({int(np.digitize(cats.sides[row], [24, 40])) for row in norm_maps.shown(cats)}) == len(
-        norm_maps.shown(cats)
-    )
-    draw(norm_maps, "--count", "6", tmp_path=tmp_path)
-    assert "6 pairs" in capsys.readouterr().out
+def test_cats_that_become_dogs_change_where_they_are(monkeypatch, tmp_path, tiny):
+    usual = tables.get("figure6")
+    experiment = replace(usual, build=lambda scale, seed: usual.build(scale, seed)[-1:])
+    monkeypatch.setattr(norm_maps.tables, "get", lambda name: {"figure6": experiment}[name])
+    monkeypatch.setattr(norm_maps, "MINI", tiny)
+    assert run(experiment, tiny, Request(tmp_path / "store.db", "again", jobs=1)) == 0
+    numbers = open_store(tmp_path / "store.db", write=False).frame().set_index("task")["value"]
+    assert numbers["change inside"] > 2 * numbers["change outside"] and 50 < numbers["share inside"] < 100
+    draw(norm_maps, "--runs", str(tmp_path / "runs"), tmp_path=tmp_path)
+
+
+def test_maps_that_are_not_there(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        draw(norm_maps, "--runs", str(tmp_path), tmp_path=tmp_path)
+    assert end.value.code == 2 and "`sakbench run figure6`" in capsys.readouterr().err
 
 
 def test_objects_are_whole_and_have_a_size():
@@ -318,13 +324,6 @@ def test_missing_weights_and_predictions(tmp_path, capsys):
         with pytest.raises(SystemExit) as end:
             draw(qualitative, *words, tmp_path=tmp_path)
         assert end.value.code == 2 and expected in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words", [("--count", "none"), ("--count", "2")])
-def test_too_few_pairs(words, tmp_path, capsys):
-    with pytest.raises(SystemExit) as end:
-        draw(norm_maps, *words, tmp_path=tmp_path)
-    assert end.value.code == 2 and f"{words[1]} is no whole number from 3 on" in capsys.readouterr().err
 
 
 def test_scenes_are_chosen_where_they_are_predicted(tmp_path, capsys):

@@ -32,11 +32,10 @@ def number_head(name: str, below: str = "", *, better: str = "") -> Markup:
     return _head(name, below, "ascending" if better == "lower" else "descending", "number", better)
 
 
-def task_head(task: str, metric: str, higher: bool) -> Markup:
-    """The head of a task's column: its name, metric and direction."""
-    return number_head(
-        task.replace("_", " "), f"{metric} {'↑' if higher else '↓'}", better="higher" if higher else "lower"
-    )
+def task_head(task: str, metric: str, higher: bool | None) -> Markup:
+    """The head of a task's column: its name, metric and direction, if one is better."""
+    arrow, better = {True: (" ↑", "higher"), False: (" ↓", "lower"), None: ("", "")}[higher]
+    return number_head(task.replace("_", " "), f"{metric}{arrow}", better=better)
 
 
 def computed_head(quantity: str) -> Markup:

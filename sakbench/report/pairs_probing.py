@@ -1,0 +1,182 @@
+"""`sakbench pairs probe`: what frozen models make of counterfactual pairs, as a table and as the paper's Figure 6."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
+from rich.markup import escape
+
+from sakbench import backbones
+from sakbench.analysis.counterfactuals import Objects, Seen
+from sakbench.analysis.norm_maps import outliers
+from sakbench.backbones.registry import TIMM_PREFIX
+from sakbench.data.pairs import PairSet, exact, manifest
+from sakbench.data.pairs.manifest import Bytes, Pictures
+from sakbench.errors import UserError, unknown
+from sakbench.experiments import pairs as experiments
+from sakbench.experiments import tables
+from sakbench.experiments.rows import Experiment
+from sakbench.experiments.run import Interruption, select
+from sakbench.plots.figures import Maps, View, norm_maps
+from sakbench.report.running import Request, carry_out, output_of, require_use, say_stopped
+from sakbench.runs.pairs import head_classes, seen_by
+from sakbench.runs.scales import Scale
+from sakbench.runs.students import classes_of
+from sakbench.tasks.colouring import palette
+
+MODELS = ("ViT", "DINOv2", "CLIP", "SAM")
+
+_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def probe(
+    where: str, scale: Scale, request: Request, *, models: Sequence[str], heads: bool, figure: Path | None
+) -> int:
+    """Look at the pairs in the folder `where`, or at miniworld's; print the table, draw the figure; the exit code.
+
+    With `heads` the semseg heads of each model's frozen probe are asked too, and trained where they are not in the
+    store. Raises `UserError` for pairs or models that there are not, and for classes that the heads do not know.
+    """
+    folder = None if where == exact.NAME and not Path(where).exists() else Path(where)
+    request = replace(request, pairs=folder)
+    path = figure or (folder or request.folder) / "figure.png"
+    _require_models(models, scale)
+    _require_figure(path, named=figure is not None)
+    there = manifest.read(folder or exact.kept())
+    if heads:
+        head_classes(there, scale.dataset)
+    known = tables.get("figure6")
+    usual = folder is None and tuple(models) == MODELS and heads and scale.name == "mini"
+    experiment = known if usual else experiments.look_at(there.name, there.identity, len(there), models, heads=heads)
+    request = replace(request, seeds=request.seeds or 1)
+    wanted = select(experiment, scale, range(request.seeds), request.rows)
+    require_use(scale, wanted)
+    if request.dry_run:
+        from sakbench.report.dry_run import print_plan
+
+        print_plan(experiment, scale, wanted, request)
+        return 0
+    try:
+        store = carry_out(experiment, scale, request, wanted)
+    except Interruption:
+        return say_stopped(request)
+    if store is None:
+        return 0
+    from sakbench.report.frames import show_table  # here, because it imports pandas
+
+    out = output_of(request)
+    show_table(out, experiment, store, scale, as_json=request.as_json)
+    drawn = draw(experiment, scale, request.folder, folder)
+    save(drawn, path)
+    out.print(f"{escape(str(path))} shows the maps", style="dim", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _require_models(models: Sequence[str], scale: Scale) -> None:
+    """Raise `UserError` for a model that there is not, or that is named twice."""
+    known = {*scale.encoders, *backbones.names()}
+    for place, name in enumerate(models):
+        if name.startswith(TIMM_PREFIX):
+            backbones.info(name)
+        elif name not in known:
+            raise unknown("model", name, known)
+        if name in models[:place]:
+            raise UserError(f"{name} is named twice in --models.")
+
+
+def _require_figure(path: Path, *, named: bool) -> None:
+    """Raise `UserError` for a figure that could not be written, before the first model is asked.
+
+    The folder must be there where a user has `named` it; that of the runs will be.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UserError(f"{path} cannot be the figure: name a file that ends in {', '.join(_SUFFIXES)} with --output.")
+    if named and not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written: name a file in a folder that is there with --output.")
+
+
+def draw(experiment: Experiment, scale: Scale, runs: Path, folder: Path | None = None) -> Figure:
+    """The figure of what the models of a table saw, with seed 0, from their folders in `runs`.
+
+    Raises `UserError` where the maps are not there.
+    """
+    here = folder or exact.kept()
+    there = manifest.read(here)
+    pictures = manifest.pictures(here, there)
+    seen = {
+        row.name.removesuffix(experiments.ALONE): seen_by(runs / row.runs[0].id) for row in experiment.build(scale, 0)
+    }
+    return figure_of(there, pictures, seen, scale.dataset)
+
+
+def figure_of(pairs: PairSet, pictures: Pictures, seen: Mapping[str, Seen], dataset: str) -> Figure:
+    """The paper's Figure 6 of what models saw in some of the pairs; see `chosen`."""
+    asked = all(one.labels is not None for one in seen.values())
+    classes = head_classes(pairs, dataset) if asked else (1, 2)
+    rows = chosen(pictures)
+    colours = palette(len(classes_of(dataset)))
+    objects = pictures.masks > 0
+    views = [
+        View(
+            pictures.before[row],
+            pictures.after[row],
+            pictures.masks[row],
+            _truths(objects[row], classes, colours),
+            {name: _maps(one, row, colours, objects.shape[1], asked=asked) for name, one in seen.items()},
+        )
+        for row in rows
+    ]
+    shown = [labels[rows] for one in seen.values() if one.labels for labels in one.labels]
+    key = _key(dataset, {*classes, *np.unique(shown).tolist()}, colours) if asked else {}
+    return norm_maps(views, (pairs.old, pairs.new), key)
+
+
+def chosen(pictures: Pictures) -> list[int]:
+    """Up to two pairs: a small object and a large one, those whose colours change most; all if there are no more."""
+    if len(pictures.masks) <= 2:
+        return list(range(len(pictures.masks)))
+    objects = Objects.of(pictures.masks)
+    apart = np.abs(pictures.after.astype(int) - pictures.before).mean(-1)[objects.pair]
+    change = (apart * objects.mask).sum((1, 2)) / objects.mask.sum((1, 2))
+    found = []
+    for size in ("small", "large"):
+        those = np.flatnonzero(objects.of_size(size))
+        if len(those):
+            found.append(int(objects.pair[those[change[those].argmax()]]))
+    return list(dict.fromkeys(found)) or [0]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure. Raises `UserError` if it cannot be."""
+    try:
+        figure.savefig(path, dpi=200)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be written ({error}): name another file with --output.") from error
+
+
+def _maps(seen: Seen, row: int, colours: Bytes, side: int, *, asked: bool) -> Maps:
+    before, after = seen.before[row : row + 1], seen.after[row : row + 1]
+    labels = seen.labels if asked else None
+    return Maps(
+        before[0],
+        after[0],
+        seen.change[row],
+        (outliers(before)[0], outliers(after)[0]),
+        (colours[labels[0][row]], colours[labels[1][row]]) if labels else None,
+        (seen.extent[0] / side, seen.extent[1] / side),
+    )
+
+
+def _truths(objects: Bytes, classes: tuple[int, int], colours: Bytes) -> tuple[Bytes, Bytes]:
+    """What the labels of a pair should be, as far as its objects go."""
+    old, new = (np.where(objects[..., None], colours[number], colours[0]).astype(np.uint8) for number in classes)
+    return old, new
+
+
+def _key(dataset: str, shown: set[int], colours: Bytes) -> dict[str, ColorType]:
+    names = classes_of(dataset)
+    return {names[number]: to_rgb(colours[number] / 255) for number in sorted(shown)}
