@@ -264,7 +264,7 @@ def _pairs_commands(parser: argparse.ArgumentParser) -> None:
         "detector": "the network of --control depth (default: DPT hybrid)",
         "judge": "the CLIP that is asked what is to be seen; none: nobody (default: ViT-L, if it is in the cache)",
     }.items():
-        make.add_argument(f"--{option}", default="", metavar="MODEL", help=f"{about}: a folder, or NAME@REVISION")
+        make.add_argument(f"--{option}", default="", metavar="MODEL", help=f"{about}: a folder, or NAME@COMMIT")
     make.add_argument("--prompt", default="", metavar="TEXT", help="default: a photo of a CLASS")
     make.add_argument("--seed", type=_whole, metavar="N", help="of the first draw (default 0)")
     make.add_argument("--attempts", type=_few, metavar="N", help="draws of an object until one passes (default 4)")

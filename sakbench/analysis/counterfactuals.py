@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import label
 
 from sakbench.analysis.norm_maps import Maps, contrast, inside_share, mean_of, outliers, shares
 
@@ -13,6 +14,7 @@ from sakbench.analysis.norm_maps import Maps, contrast, inside_share, mean_of, o
 SIZES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {"small": (0.0, 3 / 16), "middle": (3 / 16, 5 / 16), "large": (5 / 16, 1.0)}
 )
+_AT_ONCE = 16
 KEPT = 0.5  # the IoU of two predictions from which on a mask counts as kept
 
 # What is measured, in the order of a table (see `numbers`): metric, unit, and whether more is better, if that can be
@@ -97,20 +99,20 @@ def numbers(seen: Seen, objects: Objects, classes: tuple[int, int] | None = None
     its name: by how much an object's pixels come to favour the new class over the old, 100 from certainty to certainty.
     """
     grid = (seen.before.shape[1], seen.before.shape[2])
-    inside, around = (shares(mask, grid, seen.extent) for mask in (objects.mask, objects.around))
+    inside, around = (_shares(masks, grid, seen.extent) for masks in (objects.mask, objects.around))
     stands_out = np.mean([contrast(norms[objects.pair], inside, around) for norms in (seen.before, seen.after)], axis=0)
-    change = seen.change[objects.pair]
-    together = 1 - shares(_none(objects), grid, seen.extent)
+    _, first = np.unique(objects.pair, return_index=True)
+    outside = around[first]  # of each picture
     found = {f"contrast {size}": stands_out[objects.of_size(size)] for size in SIZES}
     found |= {
-        "change inside": mean_of(change, inside),
-        "change outside": mean_of(seen.change, 1 - together),
-        "share inside": 100 * inside_share(seen.change, together),
+        "change inside": mean_of(seen.change[objects.pair], inside),
+        "change outside": mean_of(seen.change, outside),
+        "share inside": 100 * inside_share(seen.change, 1 - outside),
         "outliers": 100 * np.concatenate([outliers(seen.before), outliers(seen.after)]).mean((1, 2)),
     }
     if seen.labels is not None and classes is not None:
-        first, second = (labels[objects.pair] for labels in seen.labels)
-        flipped, overlap = flips(first, second, objects.mask, classes)
+        before, after = (labels[objects.pair] for labels in seen.labels)
+        flipped, overlap = flips(before, after, objects.mask, classes, objects.mask | objects.around)
         found |= {f"flips {size}": 100.0 * flipped[objects.of_size(size)] for size in SIZES}
         found |= {
             "flips": 100.0 * flipped,
@@ -118,34 +120,49 @@ def numbers(seen: Seen, objects: Objects, classes: tuple[int, int] | None = None
             "flips kept": 100.0 * (flipped & (overlap >= KEPT)),
         }
     if seen.beliefs is not None:
-        moved = np.stack([after - before for before, after in zip(*seen.beliefs, strict=True)])[objects.pair]
-        found["belief shift"] = 100 * mean_of(moved, objects.mask)
+        believed = [
+            float((seen.beliefs[1][pair][mask] - seen.beliefs[0][pair][mask]).mean(dtype=np.float64))
+            for pair, mask in zip(objects.pair, objects.mask, strict=True)
+        ]
+        found["belief shift"] = 100 * np.array(believed)
     means = {name: values[~np.isnan(values)] for name, values in found.items()}
     return {name: float(values.mean()) for name, values in means.items() if len(values)}
 
 
 def flips(
-    before: Labels, after: Labels, mask: NDArray[np.bool_], classes: tuple[int, int]
+    before: Labels,
+    after: Labels,
+    mask: NDArray[np.bool_],
+    classes: tuple[int, int],
+    seen: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Whether each object's label flips from the old class to the new, (m,), and how well its mask is kept, (m,).
 
     Labels (m, H, W) are of the picture that shows the object, before and after. The label is that of most of the
-    object's pixels. The masks are what is called the old or the new class in and near the object's box; their IoU is 0
-    where there is none.
+    object's pixels. The masks are what is called the old or the new class in and near the object's box, as far as it
+    hangs together with the object and is `seen` (m, H, W): no other object's. Their IoU is 0 where there is none.
     """
-    flipped = np.array(
-        [
-            (_most(first[one]), _most(second[one])) == classes
-            for first, second, one in zip(before, after, mask, strict=True)
-        ]
-    )
-    overlap = []
-    for first, second, one in zip(before, after, mask, strict=True):
+    flipped, overlap = [], []
+    for row, (first, second, one) in enumerate(zip(before, after, mask, strict=True)):
+        flipped.append((_most(first[one]), _most(second[one])) == classes)
         window = _near(one)
-        a, b = np.isin(first[window], classes), np.isin(second[window], classes)
+        free = True if seen is None else seen[row][window]
+        a, b = (_touching(np.isin(labels[window], classes) & free, one[window]) for labels in (first, second))
         union = (a | b).sum()
         overlap.append((a & b).sum() / union if union else 0.0)
-    return flipped, np.array(overlap, dtype=np.float64)
+    return np.array(flipped, dtype=np.bool_), np.array(overlap, dtype=np.float64)
+
+
+def _touching(called: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts of what is called a class that touch an object: another of its kind may stand beside it."""
+    parts, _ = label(called)
+    return called & np.isin(parts, np.unique(parts[mask & called]))
+
+
+def _shares(masks: NDArray[np.bool_], grid: tuple[int, int], extent: tuple[float, float]) -> Maps:
+    """The shares of many masks, some at a time: as float64 they would fill the memory."""
+    parts = [shares(masks[first : first + _AT_ONCE], grid, extent) for first in range(0, len(masks), _AT_ONCE)]
+    return np.concatenate(parts)
 
 
 def _most(labels: Labels) -> int:
@@ -158,9 +175,3 @@ def _near(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     more = [(at[-1] + 1 - at[0]) // 4 for at in (rows, columns)]
     top, left = (max(0, int(at[0]) - extra) for at, extra in zip((rows, columns), more, strict=True))
     return slice(top, int(rows[-1]) + 1 + more[0]), slice(left, int(columns[-1]) + 1 + more[1])
-
-
-def _none(objects: Objects) -> NDArray[np.bool_]:
-    """Of each picture, where there is no object, (n, H, W)."""
-    _, first = np.unique(objects.pair, return_index=True)
-    return objects.around[first]

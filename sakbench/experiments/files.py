@@ -182,6 +182,7 @@ MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "published": (_nothing, ()),
 }
 _EVERY_ROW = ("name", "model", "published", "note", "scales")
+_OF_NO_TASK = ("pairs", "stage 1")
 _WITH_TEACHERS = ("sak", "sak with similarity", "stage 1", "upper bound", "oracle")
 _WORDS = {"decoder": ("simple", "mlore"), "fuse": ("addition", "concat", "mor")}
 
@@ -230,6 +231,8 @@ def parse(text: str, name: str, where: str) -> Experiment:
     for column in head.columns:
         if column not in quantities:
             raise unknown(f"quantity for columns of {where}", column, quantities)
+    if not head.columns and (without := [entry.model for entry in entries if entry.model in _OF_NO_TASK]):
+        raise UserError(f"columns of {where} is missing: rows of model {without[0]} give no number of a task.")
     used = {key for entry in entries for key in MODELS[entry.model][1]} | set(_EVERY_ROW)
     for key in head.defaults:
         if key not in used:

@@ -12,7 +12,10 @@ ALONE = ", norms alone"  # how rows end whose models were asked for no labels
 
 
 def look_at(name: str, identity: str, count: int, models: Sequence[str], *, heads: bool) -> Experiment:
-    """A row for each of the `models` (the paper's names, or backbones), on the pairs of that name and identity."""
+    """A row for each of the `models` (the paper's names, or backbones), on the pairs of that identity.
+
+    `name` must tell the set from others.
+    """
 
     def build(scale: Scale, seed: int) -> list[Row]:
         return [

@@ -154,20 +154,21 @@ def sak(
 def pairs(scale: Scale, seed: int, backbone: str, identity: str, count: int, *, heads: bool = True) -> RunSpec:
     """What a frozen backbone makes of counterfactual pairs, and with `heads` the probe's head for semseg too.
 
-    `identity` says which pairs these are, `count` how many.
+    `identity` says which pairs these are, `count` how many. Without heads nothing depends on a seed or on the data set.
     """
     start = probe(scale, seed, backbone) if heads else None
+    weights = f"{backbone} {backbones.weights_digest(backbone, scale.weights.get(backbone))}"
     return RunSpec(
         kind="pairs",
         scale=scale.name,
         dataset=scale.dataset,
         backbone=backbone,
         recipe=scale.probe,
-        seed=seed,
-        train_images=scale.train_images,
+        seed=seed if heads else 0,
+        train_images=scale.train_images if heads else 1,
         test_split=PAIRS,
         test_images=count,
-        inputs=(*_inputs(scale, scale.dataset, backbone), f"{PAIRS} {identity}", f"{PAIRS} measured {_LOOKING}"),
+        inputs=(weights, f"{PAIRS} {identity}", f"{PAIRS} measured {_LOOKING}"),
         frozen=True,
         start=start,
         size=_size(scale, backbone),

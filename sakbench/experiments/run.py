@@ -34,14 +34,9 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
     Raises `UserError` when there is no such row, and for a scale that lacks the models for the experiment.
     """
     if scale.name not in experiment.scales:
-        others = " or ".join(experiment.scales)
-        if experiment.drawn_by == "norm_maps":
-            raise UserError(
-                f"{experiment.name} is of rendered pairs, for --scale {others}: `sakbench pairs make` makes pairs of"
-                f" photographs, and `sakbench pairs probe DIR --scale {scale.name}` looks at them."
-            )
         raise UserError(
-            f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale {others}."
+            f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale"
+            f" {' or '.join(experiment.scales)}."
         )
     if experiment.benchmark not in ("", scale.published):
         raise UserError(

@@ -1,7 +1,8 @@
 """Control signals: what of a photograph a counterfactual must keep, as ControlNet reads it."""
 
 from importlib.metadata import version
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,10 +20,7 @@ _LOW, _HIGH, _BLUR = 0.2, 0.4, 1.0
 
 
 class Control(Protocol):
-    """The control signal uint8 (s, s, 3) of a picture, likewise, and the mask bool (s, s) of its object; `about` tells
-    what it is."""
-
-    about: str
+    """The control signal uint8 (s, s, 3) of a picture, likewise, and the mask bool (s, s) of its object."""
 
     def __call__(self, picture: Bytes, mask: NDArray[np.bool_]) -> Bytes:
         """The signal of one picture."""
@@ -31,6 +29,7 @@ class Control(Protocol):
 class Edges:
     """Canny's edges and the object's outline, which its shape depends on and colours may not show: white on black."""
 
+    # what is written down of it
     about = f"Canny edges and outline, scikit-image {version('scikit-image')}"
 
     def __call__(self, picture: Bytes, mask: NDArray[np.bool_]) -> Bytes:
@@ -47,9 +46,11 @@ class Depth:
         from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
         self.processor = load(model, "the depth detector", "--detector", AutoImageProcessor.from_pretrained)
-        network = load(model, "the depth detector", "--detector", AutoModelForDepthEstimation.from_pretrained)
-        self.network = network.to(device).eval()
-        self.about = f"depth by {model}"
+
+        def read(folder: Path) -> Any:
+            return AutoModelForDepthEstimation.from_pretrained(folder).to(device).eval()
+
+        self.network = load(model, "the depth detector", "--detector", read)
 
     @torch.inference_mode()
     def __call__(self, picture: Bytes, mask: NDArray[np.bool_]) -> Bytes:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,19 @@ class Painter:
             "--controlnet",
             partial(complete, ControlNetModel.from_pretrained, use_safetensors=True),
         )
-        kind: Any = StableDiffusionControlNetInpaintPipeline
-        whole = partial(kind.from_pretrained, controlnet=held, use_safetensors=True)
-        self.pipeline = load(base, "the diffusion model", "--base", whole)
+
+        def read(folder: Path) -> Any:
+            kind: Any = StableDiffusionControlNetInpaintPipeline
+            pipeline = kind.from_pretrained(folder, controlnet=held, use_safetensors=True)
+            if not pipeline.unet.config.sample_size:
+                raise ValueError("its U-Net does not say how large its pictures are")
+            return pipeline.to(device, torch.float16 if device == "cuda" else torch.float32)
+
+        self.pipeline = load(base, "the diffusion model", "--base", read)
         if self.pipeline.safety_checker is None:
             raise UserError(
                 f"{base} has no safety checker, and counterfactuals are made with one alone: name another --base."
             )
-        self.pipeline.to(device, torch.float16 if device == "cuda" else torch.float32)
         self.pipeline.set_progress_bar_config(disable=True)
         unet, vae = self.pipeline.unet.config, self.pipeline.vae_scale_factor
         self.side: int = unet.sample_size * vae  # pixels of the pictures that it draws
@@ -89,8 +95,8 @@ class Painter:
             raise UserError(
                 f"the GPU's memory is too small to draw pictures of {self.side} pixels: say --device cpu."
             ) from error
-        except RuntimeError as error:  # as layers of other sizes do
+        except (RuntimeError, TypeError, ValueError) as error:  # as layers of other sizes, or kinds, do
             reason = str(error).partition("\n")[0][:200].rstrip(".")
-            raise UserError(f"--base and --controlnet do not go together ({reason}).") from error
+            raise UserError(f"nothing can be drawn ({reason}): do --base and --controlnet go together?") from error
         flagged = bool((drawn.nsfw_content_detected or [False])[0])
         return np.asarray(drawn.images[0].convert("RGB")), flagged

@@ -1,6 +1,6 @@
 """A classifier's opinion: does a picture show the old class or the new one?"""
 
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +17,11 @@ class Judge:
         from transformers import CLIPModel, CLIPProcessor
 
         self.processor = load(model, "the classifier", "--judge", CLIPProcessor.from_pretrained)
-        network: Any = load(model, "the classifier", "--judge", partial(complete, CLIPModel.from_pretrained))
-        self.network = network.to(device).eval()
-        self.about = str(model)
+
+        def read(folder: Path) -> Any:
+            return complete(CLIPModel.from_pretrained, folder).to(device).eval()
+
+        self.network = load(model, "the classifier", "--judge", read)
 
     @torch.inference_mode()
     def __call__(self, picture: Bytes, old: str, new: str) -> float:

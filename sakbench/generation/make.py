@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +18,11 @@ from PIL import Image
 from sakbench import whole
 from sakbench.data.pairs import files, gates, manifest
 from sakbench.data.pairs.compose import Composite, Crop, Spot, compose, crop, square
-from sakbench.data.pairs.manifest import Bytes, Gates, Pair, PairSet, PastedObject, Rejected
-from sakbench.data.pairs.objects import Found
+from sakbench.data.pairs.manifest import Bytes, Gates, PairSet, PastedObject, Rejected
+from sakbench.data.pairs.objects import LEAST_SIDE, Found
 from sakbench.errors import UserError
-from sakbench.generation.control import Control
-from sakbench.generation.diffusion import Painter, Sampling
-from sakbench.generation.judge import Judge
+from sakbench.generation.diffusion import Sampling
+from sakbench.generation.tools import Tools
 
 _PER_WANTED = 4  # candidates that are tried for each object that is wanted, at most
 _RECORD = "object.json"
@@ -61,15 +61,6 @@ class Order:
         return self.count * len(self.spots)
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What makes a counterfactual, and who judges it, if anyone is there."""
-
-    painter: Painter
-    control: Control
-    judge: Judge | None
-
-
 class Watch(Protocol):
     """Who follows the work."""
 
@@ -101,56 +92,70 @@ def make(
     folder: Path,
     watch: Watch,
 ) -> PairSet:
-    """Make a set of pairs in a folder; one that is there already, of the same order, is read.
+    """Make a set of pairs in a folder. What is there already, of the same order, is kept, or mended if it is damaged.
 
     `tools` are asked for when the first object is to be drawn. Where there are fewer objects than are wanted, the last
     pair has fewer; where there are fewer backgrounds than pairs, they come again. Raises `UserError` for a folder that
     holds something else, or that another process is at, and where no object passes; what was drawn is kept.
     """
     with _alone(folder):
-        done = _former(folder, order)
-        if done is not None:
-            return done
-        scenes = list(islice(backgrounds, order.count))  # first: drawing takes long
-        if not scenes:
+        former = _former(folder, order)
+        scenes = [(name, square(picture, order.side)) for name, picture in islice(backgrounds, order.count)]
+        if not scenes:  # known before drawing, which takes long
             raise UserError("there is no background to paste into: name one with --background.")
-        accepted: list[Made] = []
-        rejected: list[Rejected] = []
-        known: list[Tools] = []
-
-        def at_hand() -> Tools:
-            known.extend([tools()] if not known else [])
-            return known[0]
-
-        for number, found in enumerate(islice(objects, _PER_WANTED * order.wanted)):
-            here = folder / manifest.OBJECTS / f"{number:03}"
-            made = _kept(here, found, order) or _draw(here, found, number, order, at_hand(), watch)
-            reasons = gates.failures(made.gates)
-            if reasons:
-                rejected.append(Rejected(found.source, reasons, f"{manifest.OBJECTS}/{here.name}"))
-            else:
-                accepted.append(made)
-            watch.ended(found.source, reasons, len(accepted))
-            if len(accepted) == order.wanted:
-                break
-        if not accepted:
-            raise _nothing(order, rejected, folder)
+        accepted, rejected = _objects(order, objects, tools, folder, watch)
         each = len(order.spots)
         parts = [accepted[first : first + each] for first in range(0, len(accepted), each)]
+        pasted = [_paste(number, part, order, scenes[number % len(scenes)]) for number, part in enumerate(parts)]
+        if former is not None and [p.sha256 for p in former.pairs] != [files.sums(p.pictures) for p in pasted]:
+            raise UserError(f"{folder} holds pairs of other photographs: name another folder with --output.")
         pairs = tuple(
-            _paste(folder, number, part, order, scenes[number % len(scenes)]) for number, part in enumerate(parts)
+            files.write_pair(folder, number, one.pictures, one.background, one.objects)
+            for number, one in enumerate(pasted)
         )
-        made_set = PairSet(order.name, order.old, order.new, order.side, order.about, pairs, tuple(rejected))
+        made = PairSet(order.name, order.old, order.new, order.side, order.about, pairs, tuple(rejected))
         with _writing(folder):
-            manifest.write(folder, made_set)
-        return made_set
+            manifest.write(folder, made)
+        return made
 
 
-def _paste(folder: Path, number: int, part: list[Made], order: Order, scene: tuple[str, Bytes]) -> Pair:
+def _objects(
+    order: Order, objects: Iterator[Found], tools: Callable[[], Tools], folder: Path, watch: Watch
+) -> tuple[list[Made], list[Rejected]]:
+    """The objects that pass, as many as are wanted, and those that do not; drawn now or before."""
+    accepted: list[Made] = []
+    rejected: list[Rejected] = []
+    at_hand = cache(tools)
+    for number, found in enumerate(islice(objects, _PER_WANTED * order.wanted)):
+        here = folder / manifest.OBJECTS / f"{number:03}"
+        made = _kept(here, found, order) or _draw(here, found, number, order, at_hand(), watch)
+        reasons = gates.failures(made.gates)
+        if reasons:
+            rejected.append(Rejected(found.source, reasons, f"{manifest.OBJECTS}/{here.name}"))
+        else:
+            accepted.append(made)
+        watch.ended(found.source, reasons, len(accepted))
+        if len(accepted) == order.wanted:
+            break
+    if not accepted:
+        raise _nothing(order, rejected, folder)
+    return accepted, rejected
+
+
+@dataclass(frozen=True, eq=False)
+class _Pasted:
+    """A pair before it is written."""
+
+    pictures: files.Trio
+    background: str
+    objects: tuple[PastedObject, ...]
+
+
+def _paste(number: int, part: list[Made], order: Order, scene: tuple[str, Bytes]) -> _Pasted:
     name, background = scene
     try:
         composite: Composite = compose(
-            square(background, order.side),
+            background,
             [(made.original, made.counterfactual, made.mask) for made in part],
             order.spots[: len(part)],
         )
@@ -160,7 +165,7 @@ def _paste(folder: Path, number: int, part: list[Made], order: Order, scene: tup
         PastedObject(place, box, made.source, made.sha256, order.prompt, made.seed, made.gates)
         for place, (box, made) in enumerate(zip(composite.boxes, part, strict=True), start=1)
     )
-    return files.write_pair(folder, number, (composite.before, composite.after, composite.mask), name, pasted)
+    return _Pasted((composite.before, composite.after, composite.mask), name, pasted)
 
 
 def _draw(here: Path, found: Found, number: int, order: Order, tools: Tools, watch: Watch) -> Made:
@@ -190,6 +195,7 @@ def _keep(here: Path, made: Made, original: Crop, control: Bytes, found: Found, 
     draft = whole.draft_of(here)
     record = {
         "recipe": _recipe(found, order),
+        "about": _settings(order),
         "source": made.source,
         "sha256": made.sha256,
         "crop": original.where,
@@ -197,14 +203,17 @@ def _keep(here: Path, made: Made, original: Crop, control: Bytes, found: Found, 
         "seed": made.seed,
         "gates": asdict(made.gates),
     }
-    with _writing(here.parent):
-        whole.clear(here.parent)
-        draft.mkdir(parents=True)
-        pictures = {"original": made.original, "control": control, "counterfactual": made.counterfactual}
-        sums = {name: files.write_png(draft / f"{name}.png", picture) for name, picture in pictures.items()}
-        sums["mask"] = files.write_png(draft / "mask.png", (255 * made.mask).astype(np.uint8))
-        (draft / _RECORD).write_text(whole.sealed({**record, "sums": sums}), encoding="utf-8")
-        whole.settle(draft, here)
+    pictures = {"original": made.original, "control": control, "counterfactual": made.counterfactual}
+    pictures["mask"] = (255 * made.mask).astype(np.uint8)
+    try:
+        with _writing(here.parent):
+            whole.clear(here.parent)
+            draft.mkdir(parents=True)
+            sums = {name: files.write_png(draft / f"{name}.png", picture) for name, picture in pictures.items()}
+            (draft / _RECORD).write_text(whole.sealed({**record, "sums": sums}), encoding="utf-8")
+            whole.settle(draft, here)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _kept(here: Path, found: Found, order: Order) -> Made | None:
@@ -223,34 +232,51 @@ def _kept(here: Path, found: Found, order: Order) -> Made | None:
         return None
     if record["recipe"] != _recipe(found, order):
         raise UserError(
-            f"{here} was drawn with other settings, versions or photographs: name another --output, or delete it."
+            f"{here} was drawn {_otherwise(record['about'], _settings(order))}: name another --output, or delete it."
         )
     measured = Gates(**record["gates"])
     return Made(original, counterfactual, mask > 0, record["source"], record["sha256"], record["seed"], measured)
 
 
+def _settings(order: Order) -> dict[str, str]:
+    """All that an object depends on beside the photograph."""
+    drawing = {"seed": str(order.seed), "attempts": str(order.attempts), "prompt": order.prompt}
+    return {**order.made_with, "classes": f"{order.old} to {order.new}", **drawing}
+
+
 def _recipe(found: Found, order: Order) -> str:
     """A hash of all that an object's pictures depend on."""
     outline = hashlib.sha256(np.packbits(found.mask).tobytes()).hexdigest()
-    depends = [found.sha256, outline, order.old, order.new, order.prompt, order.seed, order.attempts, order.made_with]
-    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([found.sha256, outline, _settings(order)], sort_keys=True).encode()).hexdigest()
+
+
+def _otherwise(before: dict[str, str], now: dict[str, str]) -> str:
+    """In what two makings differ."""
+    for name in [*now, *before]:
+        if before.get(name) != now.get(name):
+            return f"with another {name} ({before.get(name, 'none')}, now {now.get(name, 'none')})"
+    return "from another photograph"
 
 
 def _former(folder: Path, order: Order) -> PairSet | None:
-    """The set that is there already, if it is the one that was ordered."""
+    """The set that is there already. Raises `UserError` if it is not the one that is ordered."""
     if not (folder / manifest.NAME).exists():
         return None
     there = manifest.read(folder)
-    same = (there.old, there.new, there.side, there.made_with) == (order.old, order.new, order.side, order.about)
-    if same:
-        return there
-    raise UserError(f"{folder} holds other pairs ({there.old} to {there.new}): name another folder with --output.")
+    before, now = (
+        {**one.made_with, "classes": f"{one.old} to {one.new}", "side": str(one.side)}
+        for one in (there, replace(there, made_with=order.about, old=order.old, new=order.new, side=order.side))
+    )
+    if before != now:
+        raise UserError(f"{folder} holds pairs made {_otherwise(before, now)}: name another folder with --output.")
+    return there
 
 
 def _nothing(order: Order, rejected: list[Rejected], folder: Path) -> UserError:
     if not rejected:
         return UserError(
-            f"there is no {order.old} to be changed: objects must be whole within their image and 96 pixels or larger."
+            f"there is no {order.old} to be changed: objects must be whole within their image, {LEAST_SIDE} pixels or"
+            " larger, and a hundredth of it."
         )
     first = rejected[0]
     return UserError(

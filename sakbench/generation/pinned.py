@@ -1,14 +1,18 @@
 """The models that counterfactuals are made with: names on the Hugging Face hub at pinned revisions, or folders."""
 
+import hashlib
 import logging
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 
+from sakbench import whole
 from sakbench.errors import UserError
 
 Loaded = TypeVar("Loaded")
@@ -31,6 +35,16 @@ class Pinned:
     def __str__(self) -> str:
         return f"{self.name}@{self.revision}" if self.revision else self.name
 
+    @cached_property
+    def about(self) -> str:
+        """What is written down of it: name and revision, or a folder's name and what is in it, wherever it lies."""
+        if self.revision:
+            return str(self)
+        folder, digest = Path(self.name), hashlib.sha256()
+        for file in sorted(path for pattern in (*_WEIGHTS, "*.bin") for path in folder.rglob(pattern)):
+            digest.update(f"{file.relative_to(folder)} {whole.sha256(file)}\n".encode())
+        return f"{folder.resolve().name} {digest.hexdigest()[:12]}"
+
     @property
     def download(self) -> str:
         """The command that fetches it into a folder."""
@@ -48,20 +62,18 @@ JUDGE = Pinned("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa64
 
 
 def chosen(text: str, usual: Pinned, option: str) -> Pinned:
-    """The model that a user names: a folder, or NAME@REVISION of the hub; the usual one if nothing is named.
+    """The model that a user names: a folder, or NAME@COMMIT of the hub; the usual one if nothing is named.
 
-    Raises `UserError` for a name of the hub without a revision: what it stands for would change under our feet.
+    Raises `UserError` for a name of the hub without a commit: what it stands for would change under our feet.
     """
     if not text:
         return usual
     if Path(text).is_dir():
         return Pinned(text)
     name, _, revision = text.partition("@")
-    if revision and name.count("/") == 1:
+    if re.fullmatch(r"[0-9a-f]{40}", revision) and name.count("/") == 1:
         return Pinned(name, revision, usual.files)
-    raise UserError(
-        f"{option} {text!r} is neither a folder nor NAME@REVISION of the Hugging Face hub, such as {usual}."
-    )
+    raise UserError(f"{option} {text!r} is neither a folder nor NAME@COMMIT of the Hugging Face hub, such as {usual}.")
 
 
 def load(model: Pinned, what: str, option: str, read: Callable[[Path], Loaded]) -> Loaded:
@@ -69,26 +81,28 @@ def load(model: Pinned, what: str, option: str, read: Callable[[Path], Loaded]) 
 
     Raises `UserError`, with what to do, if it is missing, broken or of another kind.
     """
+    if not model.revision:
+        return _read(Path(model.name), model, what, read)
     try:
-        if not model.revision:
-            return read(Path(model.name))
-        try:
-            return read(_fetched(model, here=True))
-        except OSError:  # not here, or not all of it
-            folder = _fetched(model, here=False)
-    except OSError as error:
-        if not model.revision:
-            raise _unreadable(model, what, error) from error
+        return read(_fetched(model, here=True))
+    except BROKEN:  # it is not here, or not all of it
+        pass
+    try:
+        folder = _fetched(model, here=False)
+    except Exception as error:  # the hub's own, and those of whatever carries it
         raise UserError(
             f"{what} {model} is neither in the Hugging Face cache nor can it be downloaded: connect once, or get it"
             f" where there is a network with `{model.download}` and name the folder with {option}."
         ) from error
-    except BROKEN as error:
-        raise _unreadable(model, what, error) from error
+    return _read(folder, model, what, read)
+
+
+def _read(folder: Path, model: Pinned, what: str, read: Callable[[Path], Loaded]) -> Loaded:
     try:
         return read(folder)
     except BROKEN as error:
-        raise _unreadable(model, what, error) from error
+        reason = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        raise UserError(f"{what} cannot be read from {model} ({reason or type(error).__name__}).") from error
 
 
 def complete(read: Callable[..., Any], folder: Path, **options: Any) -> Any:
@@ -119,8 +133,3 @@ def _fetched(model: Pinned, *, here: bool) -> Path:
             local_files_only=here,
         )
     )
-
-
-def _unreadable(model: Pinned, what: str, error: Exception) -> UserError:
-    reason = str(error).strip().partition("\n")[0][:200].rstrip(".")
-    return UserError(f"{what} cannot be read from {model} ({reason or type(error).__name__}).")

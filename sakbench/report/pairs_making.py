@@ -1,7 +1,7 @@
 """`sakbench pairs make`: a folder of counterfactual pairs, from photographs with masks or from the rendered world."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from sakbench import __version__, whole
+from sakbench import whole
 from sakbench.data.pairs import PairSet, compose, exact, manifest, objects
 from sakbench.data.pairs.manifest import Bytes
 from sakbench.errors import INTERRUPTED, UserError, unknown
@@ -21,15 +21,12 @@ from sakbench.plots.figures import scenes_sheet
 from sakbench.report.output import console, print_json
 
 if TYPE_CHECKING:
-    from sakbench.generation.diffusion import Sampling
-    from sakbench.generation.make import Tools
+    from sakbench.generation.tools import Choice
 
 SHEET = "sheet.png"
 _SHOWN = 4  # pairs on the sheet, at most
 _LISTED = 12  # objects in the table
 _SIDE = 512  # pixels of a composite
-CONTROLS = ("edges", "depth")
-_LIBRARIES = ("diffusers", "transformers", "torch", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,8 @@ def _rendered(wanted: Wanted, out: Console) -> PairSet:
     split, count = wanted.split or exact.SPLIT, wanted.count or exact.COUNT
     if (wanted.output / manifest.NAME).exists():
         there = manifest.read(wanted.output)
-        if there.rendered == exact.identity(wanted.old, wanted.new, split, count):
-            return there
-        raise UserError(f"{wanted.output} holds other pairs: name another folder with --output.")
+        if there.rendered != exact.identity(wanted.old, wanted.new, split, count):
+            raise UserError(f"{wanted.output} holds other pairs: name another folder with --output.")
     with _Bar(out) as bar:
         return exact.make(
             wanted.output,
@@ -124,15 +120,25 @@ def _rendered(wanted: Wanted, out: Console) -> PairSet:
 
 def _photographed(wanted: Wanted, out: Console) -> PairSet:
     _require_packages()
-    from sakbench.generation.make import Order, make  # here, because it imports torch and takes diffusers
+    # here, because they import torch and take diffusers
+    from sakbench.generation.make import Order, make
+    from sakbench.generation.tools import Tools
 
-    if wanted.control not in CONTROLS:
-        raise unknown("control", wanted.control, CONTROLS)
     spots = tuple(compose.spot(text) for text in wanted.places) or compose.SPOTS
     if len(spots) > 255:
         raise UserError("a pair has at most 255 objects: name fewer with --place.")
+    side = wanted.side or _SIDE
+    if not manifest.LEAST_SIDE <= side <= manifest.MOST_SIDE:
+        raise UserError(f"--side is {side}: it must be from {manifest.LEAST_SIDE} to {manifest.MOST_SIDE} pixels.")
     found, scenes = _sources(wanted)
-    chosen = _models(wanted, out)
+    choice = _choice(wanted, out)
+
+    def tools() -> Tools:
+        told = f"reading the models, on {choice.device}; what is not in the Hugging Face cache is fetched"
+        out.print(told, style="dim", highlight=False)
+        _quiet()
+        return choice.load()
+
     order = Order(
         name=wanted.output.resolve().name,
         old=wanted.old,
@@ -140,15 +146,15 @@ def _photographed(wanted: Wanted, out: Console) -> PairSet:
         prompt=wanted.prompt or f"a photo of a {wanted.new}",
         spots=spots,
         count=wanted.count or 1,
-        side=wanted.side or _SIDE,
+        side=side,
         seed=wanted.seed or 0,
         attempts=wanted.attempts or 4,
-        sampling=chosen.sampling,
-        made_with=chosen.about,
+        sampling=choice.sampling,
+        made_with=choice.about(),
     )
     with _Bar(out) as bar:
-        watch = _Watch(out, bar, order.wanted, chosen.sampling.steps)
-        made = make(order, found, scenes, chosen.tools, wanted.output, watch)
+        watch = _Watch(out, bar, order.wanted, choice.sampling.steps)
+        made = make(order, found, scenes, tools, wanted.output, watch)
     count = sum(len(pair.objects) for pair in made.pairs)
     if count < order.wanted:
         told = f"{order.wanted} objects were asked for and {count} are there: no other could be used"
@@ -181,23 +187,13 @@ def _sources(wanted: Wanted) -> tuple[Iterator[objects.Found], Iterator[tuple[st
     return found, own if wanted.background is None else objects.backgrounds(wanted.background)
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """The models that a user has chosen, what is written down of them, and how they are had."""
-
-    about: dict[str, str]
-    sampling: "Sampling"
-    tools: "Callable[[], Tools]"
-
-
-def _models(wanted: Wanted, out: Console) -> _Chosen:
+def _choice(wanted: Wanted, out: Console) -> "Choice":
+    """The models that a user has chosen; the classifier only if it is there, or named."""
     import torch
 
     from sakbench.generation import pinned
-    from sakbench.generation.control import Depth, Edges
-    from sakbench.generation.diffusion import Painter, Sampling
-    from sakbench.generation.judge import Judge
-    from sakbench.generation.make import Tools
+    from sakbench.generation.diffusion import Sampling
+    from sakbench.generation.tools import Choice
 
     device = wanted.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device not in ("cuda", "cpu"):
@@ -206,9 +202,6 @@ def _models(wanted: Wanted, out: Console) -> _Chosen:
         raise UserError("torch sees no GPU: leave --device out, or say cpu.")
     if wanted.detector and wanted.control != "depth":
         raise UserError("--detector is the network for --control depth: edges need none.")
-    base = pinned.chosen(wanted.base, pinned.BASE, "--base")
-    controlnet = pinned.chosen(wanted.controlnet, pinned.CONTROLNETS[wanted.control], "--controlnet")
-    detector = pinned.chosen(wanted.detector, pinned.DEPTH, "--detector")
     judge = None if wanted.judge == "none" else pinned.chosen(wanted.judge, pinned.JUDGE, "--judge")
     if judge and not wanted.judge and not pinned.is_here(judge):
         out.print(
@@ -219,27 +212,16 @@ def _models(wanted: Wanted, out: Console) -> _Chosen:
             soft_wrap=True,
         )
         judge = None
-    sampling = Sampling(steps=wanted.steps or Sampling.steps)
-
-    def tools() -> Tools:
-        told = f"reading the models, on {device}; what is not in the Hugging Face cache is fetched"
-        out.print(told, style="dim", highlight=False)
-        _quiet()
-        control = Depth(detector, device) if wanted.control == "depth" else Edges()
-        return Tools(Painter(base, controlnet, device), control, Judge(judge, device) if judge else None)
-
-    about = {
-        "sakbench": __version__,
-        **{name: version(name) for name in _LIBRARIES},
-        "diffusion": str(base),
-        "controlnet": str(controlnet),
-        "control": f"depth by {detector}" if wanted.control == "depth" else Edges.about,
-        "classifier": str(judge or "none"),
-        "steps": str(sampling.steps),
-        "guidance": f"{sampling.guidance:g}, control {sampling.control:g}",
-        "precision": "float16" if device == "cuda" else "float32",
-    }
-    return _Chosen(about, sampling, tools)
+    usual = pinned.CONTROLNETS.get(wanted.control, pinned.CONTROLNETS["edges"])
+    return Choice(
+        control=wanted.control,
+        device=device,
+        base=pinned.chosen(wanted.base, pinned.BASE, "--base"),
+        controlnet=pinned.chosen(wanted.controlnet, usual, "--controlnet"),
+        detector=pinned.chosen(wanted.detector, pinned.DEPTH, "--detector"),
+        judge=judge,
+        sampling=Sampling(steps=wanted.steps or Sampling.steps),
+    )
 
 
 def _quiet() -> None:

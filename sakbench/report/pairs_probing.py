@@ -1,5 +1,7 @@
 """`sakbench pairs probe`: what frozen models make of counterfactual pairs, as a table and as the paper's Figure 6."""
 
+import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import ColorType
 from rich.markup import escape
 
-from sakbench import backbones
+from sakbench import backbones, whole
 from sakbench.analysis.counterfactuals import Objects, Seen
 from sakbench.analysis.norm_maps import outliers
 from sakbench.backbones.registry import TIMM_PREFIX
@@ -23,7 +25,7 @@ from sakbench.experiments.rows import Experiment
 from sakbench.experiments.run import Interruption, select
 from sakbench.plots.figures import Maps, View, norm_maps
 from sakbench.report.running import Request, carry_out, output_of, require_use, say_stopped
-from sakbench.runs.pairs import head_classes, seen_by
+from sakbench.runs.pairs import head_classes, seen_by, whereabouts
 from sakbench.runs.scales import Scale
 from sakbench.runs.students import classes_of
 from sakbench.tasks.colouring import palette
@@ -46,12 +48,19 @@ def probe(
     path = figure or (folder or request.folder) / "figure.png"
     _require_models(models, scale)
     _require_figure(path, named=figure is not None)
-    there = manifest.read(folder or exact.kept())
+    here, identity = whereabouts(folder)
+    there = manifest.read(here)
+    manifest.check(here, there)  # before the first hour of training
     if heads:
         head_classes(there, scale.dataset)
+    elif request.seeds:
+        raise UserError("norms alone do not depend on a seed: leave --seeds out.")
+    if scale.size and scale.size[0] != scale.size[1]:
+        raise UserError(f"the pictures of pairs are square, and {scale.dataset}'s are not: leave --dataset out.")
     known = tables.get("figure6")
     usual = folder is None and tuple(models) == MODELS and heads and scale.name == "mini"
-    experiment = known if usual else experiments.look_at(there.name, there.identity, len(there), models, heads=heads)
+    name = exact.NAME if folder is None else f"{there.name}-{identity[:6]}"
+    experiment = known if usual else experiments.look_at(name, identity, len(there), models, heads=heads)
     request = replace(request, seeds=request.seeds or 1)
     wanted = select(experiment, scale, range(request.seeds), request.rows)
     require_use(scale, wanted)
@@ -72,7 +81,9 @@ def probe(
     show_table(out, experiment, store, scale, as_json=request.as_json)
     drawn = draw(experiment, scale, request.folder, folder)
     save(drawn, path)
-    out.print(f"{escape(str(path))} shows the maps", style="dim", highlight=False, soft_wrap=True)
+    reads = f"sakbench show {experiment.name} --store {request.location}"
+    told = f"{escape(str(path))} shows the maps · `{escape(reads)}` reads the table"
+    out.print(told, style="dim", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -95,7 +106,8 @@ def _require_figure(path: Path, *, named: bool) -> None:
     """
     if path.suffix not in _SUFFIXES:
         raise UserError(f"{path} cannot be the figure: name a file that ends in {', '.join(_SUFFIXES)} with --output.")
-    if named and not path.parent.is_dir():
+    there = path.parent.is_dir()
+    if path.is_dir() or (named and not there) or (there and not os.access(path.parent, os.W_OK)):
         raise UserError(f"{path} cannot be written: name a file in a folder that is there with --output.")
 
 
@@ -140,8 +152,12 @@ def chosen(pictures: Pictures) -> list[int]:
     if len(pictures.masks) <= 2:
         return list(range(len(pictures.masks)))
     objects = Objects.of(pictures.masks)
-    apart = np.abs(pictures.after.astype(int) - pictures.before).mean(-1)[objects.pair]
-    change = (apart * objects.mask).sum((1, 2)) / objects.mask.sum((1, 2))
+    change = np.array(
+        [
+            np.abs(pictures.after[pair][mask].astype(int) - pictures.before[pair][mask]).mean()
+            for pair, mask in zip(objects.pair, objects.mask, strict=True)
+        ]
+    )
     found = []
     for size in ("small", "large"):
         those = np.flatnonzero(objects.of_size(size))
@@ -151,11 +167,13 @@ def chosen(pictures: Pictures) -> list[int]:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure. Raises `UserError` if it cannot be."""
+    """Write a figure, whole or not at all. Raises `UserError` if it cannot be."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix.removeprefix("."), dpi=200)
     try:
-        figure.savefig(path, dpi=200)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be written ({error}): name another file with --output.") from error
+        whole.write_bytes(path, picture.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): name another file with --output.") from error
 
 
 def _maps(seen: Seen, row: int, colours: Bytes, side: int, *, asked: bool) -> Maps:

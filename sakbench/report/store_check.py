@@ -72,7 +72,7 @@ def _of_artifacts(store: "Store", folder: Path) -> tuple[list[Trouble], int]:
             remedy = "forget it"
             found.append(Trouble(run, f"{path} is missing", remedy, forget=artifact.path))
         elif state == "altered":
-            remedy = "remove it; a run that starts from it trains it again"
+            remedy = "remove it; a run that needs it makes it again"
             found.append(Trouble(run, f"{path} has changed", remedy, remove=path, forget=artifact.path))
     return found, good
 
@@ -86,7 +86,7 @@ def _of_runs(store: "Store", folder: Path) -> list[Trouble]:
     ]
     found = []
     for place in sorted(path for path in folder.glob("*/") if path.name not in busy):
-        run, again = place.name, "remove it; a run that starts from it trains it again"
+        run, again = place.name, "remove it; a run that needs it makes it again"
         altered = {path: told for path, told in artifacts.problems(place).items() if path.exists()}
         found += [Trouble(run, told, again, remove=path) for path, told in altered.items()]
         found += [Trouble(run, told, again, remove=place / "training") for told in saved.problems(place / "training")]

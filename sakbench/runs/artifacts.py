@@ -44,7 +44,7 @@ def problems(folder: Path) -> dict[Path, str]:
     except (OSError, ValueError, TypeError) as error:
         return {sums: f"{sums} cannot be read ({error})."}
     if not {folder / WEIGHTS, folder / MAPS} & states.keys():
-        return {sums: f"{sums} does not list {WEIGHTS}."}
+        return {sums: f"{sums} lists neither {WEIGHTS} nor {MAPS}."}
     sentences = {"missing": "is missing.", "altered": "has changed since the run left it."}
     return {file: f"{file} {sentences[state]}" for file, state in states.items() if state != "whole"}
 

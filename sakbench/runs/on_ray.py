@@ -112,6 +112,7 @@ class RayExecutor:
             place,
             runs=place.runs.absolute(),
             data=place.data and place.data.absolute(),
+            pairs=place.pairs and place.pairs.absolute(),
             weights={name: file.absolute() for name, file in place.weights.items()},
         )
         self.address = address
@@ -280,7 +281,7 @@ def _require_alike(place: Place) -> None:
     place.runs.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=place.runs, prefix=".seen-by-all-") as file:
         paths = {file.name: f"the folder {place.runs}"}
-        paths |= {str(path): str(path) for path in (place.data, *place.weights.values()) if path}
+        paths |= {str(path): str(path) for path in (place.data, place.pairs, *place.weights.values()) if path}
         looks: dict[Any, Node] = {}
         for node in nodes():
             if node.cpus if place.on_cpu else node.gpus:

@@ -1,6 +1,7 @@
 """A run of kind `pairs`: what a frozen backbone, and a head on it, make of counterfactual pairs."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sakbench.data.pairs.manifest import Bytes, Pictures
 from sakbench.errors import UserError, unknown
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
+from sakbench.models.processes import rank
 from sakbench.runs import artifacts
 from sakbench.runs.artifacts import MAPS
 from sakbench.runs.place import Place
@@ -48,7 +50,16 @@ def measure(
     classes = head_classes(pairs, spec.dataset) if spec.start else None
     with computing_in(spec.recipe.precision, "cpu" if place.on_cpu else "cuda"):
         output = output_size(spec.start) if spec.start else TARGET_SIZE
-        seen = look(model, pictures, spec.scale, classes=classes, output=output, report=report, stop=stop)
+        seen = look(
+            model,
+            pictures,
+            spec.scale,
+            size=spec.size[0] if spec.size else None,
+            classes=classes,
+            output=output,
+            report=report,
+            stop=stop,
+        )
     protocol = (
         f"last level, {len(pairs)} pairs {pairs.old} to {pairs.new}, {pairs.identity}; masks kept from IoU {KEPT}"
     )
@@ -65,20 +76,20 @@ def measure(
         for name, (metric, unit, better) in QUANTITIES.items()
         if name in found
     ]
-    return metrics, write(place.runs / spec.id, seen)
+    return metrics, write(place.runs / spec.id, seen) if rank() == 0 else []
 
 
-def folder_of(place: Place) -> Path:
-    """Where the pairs lie: where the user says, else Figure 6's rendered ones in the cache."""
-    return place.pairs or exact.kept()
+def whereabouts(folder: Path | None) -> tuple[Path, str]:
+    """Where pairs lie, and which they are: a user's by their content, Figure 6's own (None) by their recipe."""
+    return (exact.kept(), exact.identity()) if folder is None else (folder, read(folder).identity)
 
 
 def load(spec: RunSpec, place: Place) -> tuple[PairSet, Pictures]:
     """The pairs that a run is about. Raises `UserError` if they are others by now."""
-    folder = folder_of(place)
-    pairs = read(folder)
-    if f"{PAIRS} {pairs.identity}" not in spec.inputs:
+    folder, identity = whereabouts(place.pairs)
+    if f"{PAIRS} {identity}" not in spec.inputs:
         raise UserError(f"the pairs in {folder} are not those that the run was planned for: call the command again.")
+    pairs = read(folder)
     return pairs, manifest.pictures(folder, pairs)
 
 
@@ -99,6 +110,7 @@ def look(
     pictures: Pictures,
     scale: str = "mini",
     *,
+    size: int | None = None,
     classes: tuple[int, int] | None = None,
     output: tuple[int, int] = TARGET_SIZE,
     report: Report = lambda progress: None,
@@ -106,12 +118,13 @@ def look(
 ) -> Seen:
     """What a frozen backbone makes of pairs, and its head for semseg, if it has one, of their old and new `classes`.
 
-    The model is in evaluation mode; its pictures go to where it is. `output` is the size (H, W) of the maps that its
-    heads were trained to give. Raises `Interrupted` once `stop()` is true.
+    The model is in evaluation mode; its pictures go to where it is, `size` pixels a side (its own if None). `output` is
+    the size (H, W) of the maps that its heads were trained to give. Raises `UserError` for a model that gives what is
+    no number, and `Interrupted` once `stop()` is true.
     """
     encoder = model.encoder if isinstance(model, PlainStudent) else model
     device = next(encoder.parameters()).device
-    before, after = (_network_pictures(images, encoder, scale) for images in (pictures.before, pictures.after))
+    sent = partial(_network_pictures, size=size or encoder.image_size[0], scale=scale)
     side, count = pictures.masks.shape[1], len(pictures.masks)
     norms: tuple[list[Maps], list[Maps]] = ([], [])
     labels: tuple[list[Bytes], list[Bytes]] = ([], [])
@@ -121,9 +134,15 @@ def look(
         if stop():
             raise Interrupted
         maps = []
-        for pixels, kept, predicted, believed in zip((before, after), norms, labels, beliefs, strict=True):
-            levels = encoder(pixels[first : first + _BATCH[scale]].to(device))
+        for images, kept, predicted, believed in zip(
+            (pictures.before, pictures.after), norms, labels, beliefs, strict=True
+        ):
+            levels = encoder(sent(images[first : first + _BATCH[scale]]).to(device))
             maps.append(levels[-1].float().cpu().numpy())
+            if not np.isfinite(maps[-1]).all():
+                raise UserError(
+                    f"{encoder.name or 'the model'} gives tokens that are no finite numbers: nothing is kept."
+                )
             kept.append(norm_maps(maps[-1]))
             if isinstance(model, PlainStudent) and classes is not None:
                 logits = bilinear(model.predict(levels, output)["semseg"].float(), (side, side))
@@ -145,16 +164,16 @@ def look(
     )
 
 
-def _network_pictures(images: Bytes, encoder: Encoder, scale: str) -> Tensor:
-    """Pictures uint8 (n, s, s, 3) as a run's backbone sees its data set's: float32 (n, 3, h, w), normalised."""
+def _network_pictures(images: Bytes, *, size: int, scale: str) -> Tensor:
+    """Pictures uint8 (n, s, s, 3) as a scale's models see its own: float32 (n, 3, size, size), normalised."""
     if scale == "mini":
         if images.shape[1] != _RENDERED_SIDE:
-            size = (_RENDERED_SIDE, _RENDERED_SIDE)
-            images = np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in images])
-        return images_tensor(Scenes(images), np.arange(len(images)), encoder.image_size[0])
+            small = (_RENDERED_SIDE, _RENDERED_SIDE)
+            images = np.stack([np.asarray(Image.fromarray(one).resize(small, Image.Resampling.BOX)) for one in images])
+        return images_tensor(Scenes(images), np.arange(len(images)), size)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
-    if not encoder.own_input and pixels.shape[-2:] != encoder.image_size:
-        pixels = F.interpolate(pixels, size=encoder.image_size, mode="bicubic", antialias=True).clamp(0, 255)
+    if pixels.shape[-1] != size:
+        pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 255)
     return (pixels / 255 - IMAGE_MEAN) / IMAGE_STD
 
 
@@ -194,7 +213,9 @@ def seen_by(here: Path) -> Seen:
         with safe_open(here / MAPS, "numpy") as file:
             maps = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
             height, width = map(float, file.metadata()["extent"].split())
+        labels, beliefs = (
+            (maps[names[0]], maps[names[1]]) if names[0] in maps else None for names in (_LABELS, _BELIEFS)
+        )
+        return Seen(maps["before"], maps["after"], maps["change"], (height, width), labels, beliefs)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{here / MAPS} cannot be read ({error}): {remedy}.") from error
-    labels, beliefs = ((maps[names[0]], maps[names[1]]) if names[0] in maps else None for names in (_LABELS, _BELIEFS))
-    return Seen(maps["before"], maps["after"], maps["change"], (height, width), labels, beliefs)

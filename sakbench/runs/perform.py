@@ -173,8 +173,10 @@ def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop)
 def _look(spec: RunSpec, place: Place, report: Report, stop: Stop) -> dict[str, Any]:
     """A run's result that looks at pairs, with its backbone alone or with the student that it starts from."""
     began = time.monotonic()
-    model: PlainStudent | Encoder = encoders.load(spec.backbone, spec, place)
-    if spec.start is not None:
+    model: PlainStudent | Encoder
+    if spec.start is None:
+        model = encoders.load(spec.backbone, spec, place)
+    else:
         student = build(spec.start, partial(encoders.load, spec=spec.start, place=place))
         assert isinstance(student, PlainStudent)
         student.load_state_dict(_weights(place.runs / spec.start.id))

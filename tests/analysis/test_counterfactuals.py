@@ -58,6 +58,14 @@ def test_labels_that_follow_and_masks_that_are_kept_by_hand():
     flipped, overlap = flips(before, after, mask, (old, new))
     assert flipped.tolist() == [True, False, False, False]
     assert overlap == pytest.approx([1.0, 0.0, 0.5, 64 / 144])  # of the window of 12 x 12 around the box
+    neighbour = before.copy()
+    neighbour[:, 4:12, 13:15] = old  # beside the object, in its window: it neither helps nor harms
+    assert flips(neighbour, after, mask, (old, new))[1][:3] == pytest.approx([1.0, 0.0, 0.5])
+    alone = np.where(neighbour == old, neighbour, 0) * ~mask
+    assert flips(alone, alone, mask, (old, new))[1].tolist() == [0, 0, 0, 0]
+    hidden = mask.copy()
+    hidden[:, 8:] = False  # what another object covers does not count
+    assert flips(before, after, mask, (old, new), hidden)[1][2] == pytest.approx(1.0)
     nothing = np.zeros_like(before)
     assert flips(nothing, nothing, mask, (old, new))[1].tolist() == [0, 0, 0, 0]
 

@@ -1,5 +1,6 @@
 """Counterfactual pairs on the disk: the manifest, exact pairs, objects of photographs, compositing, gates."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -62,11 +63,10 @@ def test_figure_6_has_the_same_pairs_everywhere_and_they_are_made_again_if_damag
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
-def test_the_identity_of_photographs_is_their_content(rendered):
+def test_the_identity_of_a_set_is_its_content_whatever_it_says_of_itself(rendered):
     _, made = rendered
     photographs = replace(made, rendered="")
-    assert made.identity == "miniworld 1 test 8 cat dog"
-    assert photographs.identity == replace(photographs, name="moved", made_with={}).identity
+    assert photographs.identity == made.identity == replace(made, name="moved", made_with={}).identity
     first = replace(photographs.pairs[0], sha256=("0" * 64, *photographs.pairs[0].sha256[1:]))
     assert photographs.identity != replace(photographs, pairs=(first, *photographs.pairs[1:])).identity
 
@@ -85,6 +85,11 @@ def test_the_identity_of_photographs_is_their_content(rendered):
         (lambda m: m["pairs"][0].update(sha256=["0"]), "has 1 values, not 3"),
         (lambda m: m["pairs"][0]["objects"][0].update(number=0), "a number of their own"),
         (lambda m: m["pairs"][0]["objects"][0]["gates"].update(mask_iou=float("nan")), "mask_iou of"),
+        (lambda m: m["pairs"][0]["objects"][0]["gates"].update(mask_iou=10**400), "mask_iou of"),
+        (lambda m: m.update(name="\ud800"), "at most 200 printable characters"),
+        (lambda m: m.update(old="cat\x1b[31m"), "at most 200 printable characters"),
+        (lambda m: m.update(name=""), "need names"),
+        (lambda m: m.update(side=4096, pairs=20 * m["pairs"]), "more than can be looked at at once"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_one_sentence(copied, change, said):
@@ -119,8 +124,13 @@ def test_files_that_are_gone_altered_or_of_another_kind(copied):
     unseen = replace(made.pairs[1], objects=(replace(one, number=7),))
     with pytest.raises(UserError, match="shows nothing of object 7"):
         manifest.pictures(folder, replace(made, pairs=(unseen,)))
-    with pytest.raises(UserError, match="has shape"):
-        manifest.pictures(folder, replace(made, side=64, pairs=made.pairs[1:]))
+    with pytest.raises(UserError, match=r"has 128 x 128 pixels, and manifest.json says 64"):
+        manifest.check(folder, replace(made, side=64, pairs=made.pairs[1:]))
+    Image.fromarray(np.zeros((128, 128, 3), np.uint8)).save(folder / "photograph.png", format="JPEG")
+    sha256 = hashlib.sha256((folder / "photograph.png").read_bytes()).hexdigest()
+    disguised = replace(made.pairs[1], before="photograph.png", sha256=(sha256, *made.pairs[1].sha256[1:]))
+    with pytest.raises(UserError, match=r"photograph.png cannot be read"):
+        manifest.check(folder, replace(made, pairs=(disguised,)))
 
 
 @pytest.fixture
@@ -147,6 +157,11 @@ def test_objects_that_are_whole_and_large_enough_are_found(photographs):
     assert (found[2].mask == an_object()).all() and len(found[2].sha256) == 64
     (five,) = objects.of_folder(photographs, 5)
     assert (five.mask == found[0].mask).all()
+    labels = an_object().astype(np.uint8)
+    labels[an_object(radii=(70, 100)) & (labels == 0)] = 255  # nobody has labelled its border
+    for values in (labels, 255 * (labels == 1).astype(np.uint8)):
+        Image.fromarray(values).save(photographs / "masks" / "whole.png")
+        assert (list(objects.of_folder(photographs, None))[-1].mask == an_object()).all()
 
 
 def test_folders_that_do_not_belong_together(photographs):
@@ -241,5 +256,8 @@ def test_gates_let_counterfactuals_through_and_nothing_else(rendered):
     }
     for said, measured in others.items():
         assert said in "; ".join(gates.failures(measured))
-    with pytest.raises(ValueError, match="not all or nothing"):
-        gates.measure(before, after, np.ones_like(mask))
+    nearly = np.ones((256, 256), bool)
+    nearly[0, 0] = False
+    for full, shown in ((np.ones_like(mask), before), (nearly, np.zeros((256, 256, 3), np.uint8))):
+        with pytest.raises(ValueError, match="not all or nothing"):
+            gates.measure(shown, shown, full)

@@ -93,6 +93,7 @@ def test_a_comparison_holds_every_published_row_once_and_trains_on_its_own_data_
         (("gamma = 2.0", "adapter_paths = false"), "row 2 of mine.toml contradicts itself: adapter_paths"),
         (("gamma = 2.0", "gamma = 2.0\nfrozen = true"), "row 2 of mine.toml contradicts itself: gamma"),
         (("gamma = 2.0", 'teacher_size = "ViT-S"'), "no teachers of that size"),
+        (("gamma = 2.0", 'model = "pairs"'), "columns of mine.toml is missing: rows of model pairs"),
     ],
 )
 def test_what_a_file_cannot_say_is_refused_in_one_sentence(change, sentence):

@@ -1,12 +1,14 @@
 """`sakbench pairs make` with photographs: tiny models of the real kinds, real pipelines, as a user runs it."""
 
 import json
+import shutil
 import threading
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from skimage.data import chelsea, coffee
 from skimage.draw import ellipse
 from sklearn.datasets import load_sample_image
@@ -101,7 +103,11 @@ def test_photographs_become_pairs_that_can_be_read_again(make, lenient, tmp_path
     again = make("--place", "0.5@0.3,0.6", "--place", "0.2@0.8,0.5", "--side", "96", "--new", "tiger", "--json")
     assert json.loads(again.stdout)["identity"] == found.identity and content(tmp_path / "pairs") == before
     other = make("--place", "0.5@0.3,0.6", "--side", "96", "--new", "tiger")
-    assert other.returncode == 2 and "holds other pairs (cat to tiger): name another folder" in other.stderr
+    assert other.returncode == 2
+    assert "holds pairs made with another places (0.5@0.3,0.6 0.2@0.8,0.5, now 0.5@0.3,0.6)" in other.stderr
+    (tmp_path / "pairs" / "000-after.png").write_bytes(b"")  # a damaged picture is mended
+    make("--place", "0.5@0.3,0.6", "--place", "0.2@0.8,0.5", "--side", "96", "--new", "tiger")
+    assert content(tmp_path / "pairs") == before
 
 
 def test_what_was_stopped_goes_on_and_ends_the_same(make, lenient, monkeypatch, tmp_path):
@@ -130,7 +136,8 @@ def test_what_was_stopped_goes_on_and_ends_the_same(make, lenient, monkeypatch, 
     assert make("--output", "stopped", "--side", "64").returncode == 0 and content(tmp_path / "stopped") == two
     (tmp_path / "stopped" / "manifest.json").unlink()
     other = make("--output", "stopped", "--side", "64", "--seed", "9")
-    assert other.returncode == 2 and "was drawn with other settings" in other.stderr
+    assert other.returncode == 2
+    assert "000 was drawn with another seed (0, now 9): name another --output" in other.stderr
 
 
 def test_objects_that_fail_are_told_and_kept_apart(make, monkeypatch, tmp_path):
@@ -147,6 +154,27 @@ def test_objects_that_fail_are_told_and_kept_apart(make, monkeypatch, tmp_path):
     assert some.returncode == 0 and "it is ugly (pairs/objects/0" in some.stdout
     found = read(tmp_path / "pairs")
     assert len(found.pairs[0].objects) == 2 and [lost.reasons for lost in found.rejected] == [("it is ugly",)]
+
+
+def test_other_photographs_backgrounds_and_weights_are_told_from_the_first(
+    make, lenient, models, photographs, tmp_path, sakbench
+):
+    small = ("--side", "64", "--place", "0.5@0.5,0.5")
+    assert make(*small).returncode == 0
+    before = content(tmp_path / "pairs")
+    other = make(*small, "--background", str(photographs / "images" / "coffee.png"))
+    assert other.returncode == 2 and "holds pairs of other photographs" in other.stderr
+    with_label = make(*small, "--label", "3")
+    assert with_label.returncode == 2 and "there is no cat" in with_label.stderr
+    shutil.copytree(models / "controlnet", tmp_path / "controlnet")
+    same = make(*small, controlnet=tmp_path / "controlnet")  # wherever it lies
+    assert same.returncode == 0 and content(tmp_path / "pairs") == before
+    file = tmp_path / "controlnet" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    save_file({name: 2 * values for name, values in weights.items()}, file)
+    changed = make(*small, controlnet=tmp_path / "controlnet")
+    assert changed.returncode == 2 and "made with another controlnet (controlnet " in changed.stderr
+    assert content(tmp_path / "pairs") == before
 
 
 def test_depth_holds_as_well_as_edges(make, lenient, tmp_path):
@@ -180,8 +208,8 @@ def test_nothing_is_drawn_without_a_safety_checker(make, models):
         ({"controlnet": "judge"}, (), "the ControlNet cannot be read from"),
         ({"judge": "depth"}, (), "the classifier cannot be read from"),
         ({"controlnet": "base/unet"}, (), "weights are missing: it is a model of another kind"),
-        ({"controlnet": "nothing"}, (), "is neither a folder nor NAME@REVISION"),
-        ({}, ("--judge", "openai/clip-vit-large-patch14"), "is neither a folder nor NAME@REVISION"),
+        ({"controlnet": "nothing"}, (), "is neither a folder nor NAME@COMMIT"),
+        ({}, ("--judge", "openai/clip-vit-large-patch14"), "is neither a folder nor NAME@COMMIT"),
         ({"detector": "depth"}, (), "--detector is the network for --control depth"),
         ({}, ("--control", "egdes"), "no control named 'egdes': did you mean edges?"),
         ({}, ("--place", "2@0,0"), "leaves the picture"),
@@ -189,6 +217,8 @@ def test_nothing_is_drawn_without_a_safety_checker(make, models):
         ({}, ("--split", "test"), "a folder has images/ and masks/ alone"),
         ({}, ("--new", "cat"), "are the same class"),
         ({}, ("--label", "7"), "there is no cat to be changed"),
+        ({}, ("--side", "4"), "--side is 4: it must be from 32 to 4096"),
+        ({"controlnet": ""}, ("--controlnet", "lllyasviel/control_v11p_sd15_canny@main"), "nor NAME@COMMIT"),
         ({}, ("--background", "nowhere.png"), "there is no background nowhere.png"),
     ],
 )
@@ -257,11 +287,13 @@ def test_a_full_disk_loses_nothing(make, lenient, monkeypatch, tmp_path):
     def full(path, pixels):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sakbench.whole.write_bytes", full)
-    done = make()
+    with monkeypatch.context() as patch:
+        patch.setattr("sakbench.whole.write_bytes", full)
+        done = make("--side", "64")
     assert done.returncode == 2 and "No space left on device" in done.stderr
     assert not list((tmp_path / "pairs" / "objects").glob("0*"))
-    monkeypatch.undo()
+    assert make("--side", "64").returncode == 0  # when there is room again
+    assert not list((tmp_path / "pairs" / "objects").glob(".*"))
 
 
 def test_the_judge_shares_its_belief(models):

@@ -49,24 +49,26 @@ def numbers(folder):
 
 def test_a_row_for_each_model_with_every_number(probed, sakbench):
     found = numbers(probed)
-    assert set(found.index.get_level_values("table")) == {"pairs:five"}
+    (table,) = set(found.index.get_level_values("table"))
+    assert table.startswith("pairs:five-")
     for model in MODELS:
-        row = found.loc["pairs:five", model]
+        row = found.loc[table, model]
         sizes = {f"{name} {size}" for name in ("contrast", "flips") for size in ("small", "middle", "large")}
         assert set(QUANTITIES) - sizes <= set(row.index) <= set(QUANTITIES)
         assert 0 <= row["flips kept"] <= row["flips"] <= 100 and 0 <= row["share inside"] <= 100
         assert row["change inside"] > row["change outside"] > 0
     assert (probed / "figure.png").read_bytes().startswith(b"\x89PNG")
-    shown = sakbench("show", "pairs:five", "--store", str(probed / "s.db"))
+    shown = sakbench("show", table, "--store", str(probed / "s.db"))
     assert shown.returncode == 0 and "contrast" in shown.stdout and "SAM" in shown.stdout
     run = open_store(probed / "s.db", write=False).runs().query("kind == 'pairs'")["id"].iloc[0]
     told = sakbench("show", run, "--store", str(probed / "s.db"))
     assert "maps.safetensors" in told.stdout and "pairs seen by" in told.stdout
+    assert "sakbench pairs probe PAIRS --store OTHER" in told.stdout
     assert sakbench("store", "check", "--store", str(probed / "s.db")).returncode == 0
     assert sakbench("report", "--store", str(probed / "s.db")).returncode == 0
     exported = sakbench("store", "export", "all.jsonl", "--store", str(probed / "s.db"))
     assert exported.returncode == 0
-    assert sakbench("show", "pairs:five", "--store", "all.jsonl").stdout == shown.stdout
+    assert sakbench("show", table, "--store", "all.jsonl").stdout == shown.stdout
 
 
 def test_a_second_call_looks_again_only_where_maps_are_gone(probed, pairs, tiny, capsys):
@@ -118,8 +120,11 @@ def test_figure_6_is_run_by_its_name(sakbench):
     assert done.returncode == 0 and "pairs seen by sam" in done.stdout
     paper = sakbench("run", "figure6", "--dry-run", "--scale", "paper")
     assert paper.returncode == 2 and "`sakbench pairs make` makes them" in paper.stderr
-    runs = [run for row in tables.get("figure6").build(MINI, 0) for run in row.runs]
-    assert [run.start == tables.get("table12").build(MINI, 0)[2].runs[0] for run in runs][:1] == [True]
+    indoor = sakbench("run", "figure6", "--dry-run", "--dataset", "miniworld-nyud")
+    assert indoor.returncode == 2 and "leave --dataset out" in indoor.stderr
+    frozen = {row.name: row.runs[0] for row in tables.get("table12").build(MINI, 0) if row.name.endswith("Freeze")}
+    for row in tables.get("figure6").build(MINI, 0):
+        assert row.runs[0].start == frozen[f"{row.name} Freeze"]  # trained once for both
 
 
 @pytest.mark.parametrize(
@@ -130,6 +135,8 @@ def test_figure_6_is_run_by_its_name(sakbench):
         (("PAIRS", "--models", "ViT,ViT"), "ViT is named twice"),
         (("PAIRS", "--dataset", "miniworld-nyud"), "no class of miniworld-nyud"),
         (("PAIRS", "--scale", "paper"), "name the folder that holds them with --data"),
+        (("PAIRS", "--no-segmentation", "--seeds", "3"), "leave --seeds out"),
+        (("PAIRS", "--scale", "paper", "--dataset", "nyud-v2", "--no-segmentation"), "are square"),
         (("PAIRS", "--output", "figure.txt"), "name a file that ends in .png, .pdf, .svg"),
         (("PAIRS", "--output", "nowhere/figure.png", "--no-segmentation", "--models", "ViT"), "cannot be written"),
         (("PAIRS", "--weights", "mini_vit_b.clip=x.safetensors", "--models", "ViT"), "that these runs use"),
@@ -150,6 +157,46 @@ def test_pairs_that_have_changed_since_are_refused(pairs, tmp_path, tiny):
     request = Request(tmp_path / "s.db", "again", jobs=1)
     with pytest.raises(UserError, match=r"000-after.png has changed since the pairs were made"):
         probe(str(folder), tiny, request, models=("ViT",), heads=False, figure=None)
+
+
+def test_what_a_set_says_of_itself_is_not_believed(pairs, tmp_path, tiny):
+    request = Request(tmp_path / "s.db", "again", jobs=1)
+    tables_of = []
+    for number, after in enumerate(("after", "before")):
+        folder = tmp_path / str(number) / "same"
+        folder.mkdir(parents=True)
+        there = manifest.read(pairs)
+        for pair in there.pairs:
+            for name, source in zip(pair.files, (pair.before, getattr(pair, after), pair.mask), strict=True):
+                (folder / name).write_bytes((pairs / source).read_bytes())
+        sums = {pair.before: pair.sha256[0] for pair in there.pairs}
+        changed = (
+            tuple(replace(p, sha256=(p.sha256[0], sums[p.before], p.sha256[2])) for p in there.pairs)
+            if after == "before"
+            else there.pairs
+        )
+        manifest.write(folder, replace(there, name="same", pairs=changed))
+        assert probe(str(folder), tiny, request, models=("SAM",), heads=False, figure=folder / "figure.png") == 0
+        tables_of = open_store(tmp_path / "s.db", write=False).frame()
+    assert tables_of["table"].nunique() == 2  # of one name, and each has its own numbers
+    inside = tables_of[tables_of["task"] == "change inside"].set_index("table")["value"]
+    assert sorted(inside)[0] == 0 < sorted(inside)[1]
+
+
+def test_a_model_that_gives_no_numbers_is_refused(pairs):
+    encoder = backbones.create(MINI.vit).eval()
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="gives tokens that are no finite numbers"):
+        look(encoder, manifest.pictures(pairs, manifest.read(pairs)))
+
+
+def test_damaged_pictures_are_told_before_anything_is_trained(pairs, tmp_path, sakbench):
+    for file in pairs.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "004-mask.png").write_bytes(b"")
+    done = sakbench("pairs", "probe", str(tmp_path))
+    assert done.returncode == 2 and "004-mask.png has changed" in done.stderr and not done.stdout
 
 
 def test_what_is_seen_is_what_the_encoder_gives(pairs):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sakbench.data.pairs.manifest import Bytes
+from sakbench.data.pairs.manifest import Box, Bytes, box_of
 from sakbench.errors import UserError
 
 _MARGIN = 0.15  # of an object's longer side, around it in its crop
@@ -54,10 +54,9 @@ class Crop:
 
 def crop(image: Bytes, mask: NDArray[np.bool_], side: int) -> Crop:
     """The square around an object with some margin, resized to `side`; what is beyond the image repeats its border."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    longer = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    length = int(np.ceil(longer * (1 + 2 * _MARGIN)))
-    top, left = ((int(at[0]) + int(at[-1]) + 1 - length) // 2 for at in (rows, columns))
+    top, left, height, width = box_of(mask)
+    length = int(np.ceil(max(height, width) * (1 + 2 * _MARGIN)))
+    top, left = top + (height - length) // 2, left + (width - length) // 2
     pad = [(max(0, -at), max(0, at + length - size)) for at, size in zip((top, left), mask.shape, strict=True)]
     window = tuple(slice(at + before, at + before + length) for at, (before, _) in zip((top, left), pad, strict=True))
     picture = np.pad(image, [*pad, (0, 0)], mode="edge")[window]
@@ -81,12 +80,12 @@ def square(image: Bytes, side: int) -> Bytes:
 
 @dataclass(frozen=True, eq=False)
 class Composite:
-    """Pictures uint8 (s, s, 3) that differ where `mask` uint8 (s, s) is not 0; `boxes` (top, left, height, width)."""
+    """Pictures uint8 (s, s, 3) that differ where `mask` uint8 (s, s) is not 0: the number of the object there."""
 
     before: Bytes
     after: Bytes
     mask: Bytes
-    boxes: tuple[tuple[int, int, int, int], ...]
+    boxes: tuple[Box, ...]
 
 
 def compose(
@@ -101,8 +100,7 @@ def compose(
     before, after = background.astype(np.float64), background.astype(np.float64)
     mask = np.zeros((side, side), dtype=np.uint8)
     for number, ((original, counterfactual, outline), at) in enumerate(zip(objects, spots, strict=True), start=1):
-        rows, columns = np.flatnonzero(outline.any(1)), np.flatnonzero(outline.any(0))
-        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        window = _window(box_of(outline))
         cut = outline[window]
         scale = at.side * side / max(cut.shape)
         height, width = (max(1, round(length * scale)) for length in cut.shape)
@@ -110,7 +108,7 @@ def compose(
         left = min(max(0, round(at.x * side - width / 2)), side - width)
         share = _resized(cut, (height, width))
         alpha = np.clip((share - _SEEN) / (1 - 2 * _SEEN), 0, 1)[..., None]
-        place = slice(top, top + height), slice(left, left + width)
+        place = _window((top, left, height, width))
         for picture, source in ((before, original), (after, counterfactual)):
             # Colours from within the object alone: no rim of what was around it.
             weighted = np.stack([_resized(source[window][..., c] * cut, (height, width)) for c in range(3)], -1)
@@ -129,12 +127,13 @@ def _bytes(picture: NDArray[np.float64]) -> Bytes:
     return np.rint(picture.clip(0, 255)).astype(np.uint8)
 
 
-def _boxes(mask: Bytes, count: int) -> tuple[tuple[int, int, int, int], ...]:
-    found = []
+def _window(box: Box) -> tuple[slice, slice]:
+    top, left, height, width = box
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _boxes(mask: Bytes, count: int) -> tuple[Box, ...]:
     for number in range(1, count + 1):
-        rows, columns = np.nonzero(mask == number)
-        if not len(rows):
+        if not (mask == number).any():
             raise ValueError(f"object {number} is hidden by the others.")
-        top, left = int(rows.min()), int(columns.min())
-        found.append((top, left, int(rows.max()) + 1 - top, int(columns.max()) + 1 - left))
-    return tuple(found)
+    return tuple(box_of(mask == number) for number in range(1, count + 1))

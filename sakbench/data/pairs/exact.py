@@ -11,7 +11,7 @@ from sakbench.cache import cache_folder
 from sakbench.data.miniworld import VERSION
 from sakbench.data.miniworld.pairs import pairs
 from sakbench.data.pairs import files
-from sakbench.data.pairs.manifest import Gates, PairSet, PastedObject, read, write
+from sakbench.data.pairs.manifest import Gates, PairSet, PastedObject, box_of, check, read, write
 from sakbench.errors import UserError
 
 NAME = "miniworld"
@@ -47,11 +47,10 @@ def make(
         before, after, mask = rendered.before.images[row], rendered.after.images[row], rendered.mask[row]
         change = np.abs(after.astype(np.float64) - before).mean(-1) / 255
         gates = Gates(1.0, float(change[mask].mean()), float(change[~mask].mean()))  # one renderer, one shape
-        rows, columns = np.nonzero(mask)
-        top, left = int(rows.min()), int(columns.min())
-        box = top, left, int(rows.max()) + 1 - top, int(columns.max()) + 1 - left
         scene = f"scene {rendered.scene[row]} of {split}"
-        changed = PastedObject(1, box, scene, "", f"the same scene with a {new}", int(rendered.scene[row]), gates)
+        changed = PastedObject(
+            1, box_of(mask), scene, "", f"the same scene with a {new}", int(rendered.scene[row]), gates
+        )
         made.append(files.write_pair(folder, row, (before, after, mask.astype(np.uint8)), scene, (changed,)))
         progress(row + 1, count)
     side = rendered.mask.shape[1]
@@ -87,8 +86,8 @@ def kept() -> Path:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        pairs_kept = read(folder)
-        sums = [(folder / n, s) for pair in pairs_kept.pairs for n, s in zip(pair.files, pair.sha256, strict=True)]
-        return pairs_kept.rendered == identity() and all(whole.sha256(path) == sum_ for path, sum_ in sums)
-    except (UserError, OSError):
+        found = read(folder)
+        check(folder, found)
+    except UserError:
         return False
+    return found.rendered == identity()

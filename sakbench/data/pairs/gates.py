@@ -9,13 +9,14 @@ from skimage.segmentation import random_walker
 from sakbench.data.pairs.manifest import Bytes, Gates
 
 # What an object must reach, or may not exceed. Changes are means of absolute differences, as a share of the range.
-LEAST_MASK_IOU = 0.75
+LEAST_MASK_IOU = 0.72
 LEAST_CHANGE_INSIDE = 0.02
 MOST_CHANGE_OUTSIDE = 0.08
 LEAST_CLASS_SHARE = 0.5
 
+_VERSION = 1
 _SIDE = 96  # pixels at which shapes are compared
-_CORE = 0.5  # of the greatest distance from the outline: what is deeper is the object for sure
+_CORE = 0.6  # of the greatest distance from the outline: what is deeper is the object for sure
 _AROUND = 0.06  # of the picture's side: what is farther from the object than that is not
 _BETA = 400  # how much a colour edge holds the walkers back
 
@@ -60,10 +61,18 @@ def shape(picture: Bytes, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     seeds = np.zeros(size, dtype=np.int32)
     seeds[depth >= _CORE * depth.max()] = 1
     away = ndimage.distance_transform_edt(~inside)
+    if inside.all():
+        raise ValueError("an object covers a part of its picture, not all or nothing.")
     seeds[away >= min(_AROUND * _SIDE, away.max())] = 2
     if not small.std():  # one colour: there are no edges, and nothing to be seen but the core
         return seeds == 1
     return random_walker(small, seeds, beta=_BETA, mode="bf", channel_axis=-1) == 1
+
+
+def about() -> str:
+    """The version of what is measured, and what an object must reach: numbers of others do not compare."""
+    limits = LEAST_MASK_IOU, LEAST_CHANGE_INSIDE, MOST_CHANGE_OUTSIDE, LEAST_CLASS_SHARE
+    return f"{_VERSION}: {' '.join(f'{limit:g}' for limit in limits)}"
 
 
 def failures(gates: Gates) -> tuple[str, ...]:

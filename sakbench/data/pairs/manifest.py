@@ -9,6 +9,9 @@ Nothing in it depends on where it lies: the folder can be moved, packed and shar
 
 import hashlib
 import json
+import reprlib
+import sys
+from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +29,9 @@ NAME = "manifest.json"
 OBJECTS = "objects"
 FORMAT = 1
 _MOST_BYTES = 64 << 20  # of a manifest
-_MOST_SIDE = 4096  # pixels of a picture
+LEAST_SIDE, MOST_SIDE = 32, 4096  # pixels of a picture
+_MOST_PIXELS = 1 << 28  # of all pairs: what a machine's memory bears
+_MOST_LETTERS = 200
 
 Bytes = NDArray[np.uint8]
 
@@ -42,15 +47,27 @@ class Gates:
     flagged: bool = False  # by the safety checker
 
 
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """The box around what a mask bool (h, w) shows. Raises `ValueError` where it shows nothing."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        raise ValueError("an empty mask has no box.")
+    top, left = int(rows[0]), int(columns[0])
+    return top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
+
+
 @dataclass(frozen=True)
 class PastedObject:
-    """An object of a pair: `number` is its value in the mask, `box` (top, left, height, width) in pixels.
+    """An object of a pair: `number` is its value in the mask.
 
     `source` names the image that the original is from, `sha256` is that file's; `seed` drew the counterfactual.
     """
 
     number: int
-    box: tuple[int, int, int, int]
+    box: Box
     source: str
     sha256: str
     prompt: str
@@ -88,8 +105,8 @@ class Rejected:
 class PairSet:
     """Pairs of one kind: in each, objects of class `old` have become `new`; pictures are `side` x `side` pixels.
 
-    `made_with` tells models, versions and settings. `rendered` says which exact pairs these are, where a renderer made
-    them; it is empty for photographs.
+    `made_with` tells models, versions and settings. `rendered` says which exact pairs these are, if a renderer made
+    them.
     """
 
     name: str
@@ -107,9 +124,7 @@ class PairSet:
 
     @cached_property
     def identity(self) -> str:
-        """What numbers that are measured on the set depend on: what was rendered, or a hash of all pictures."""
-        if self.rendered:
-            return self.rendered
+        """What numbers that are measured on the set depend on: a hash of its classes and of all pictures."""
         content = [self.old, self.new, self.side, [pair.sha256 for pair in self.pairs]]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
@@ -157,28 +172,38 @@ def read(folder: Path) -> PairSet:
 
 def pictures(folder: Path, pairs: PairSet) -> Pictures:
     """All pictures of a set. Raises `UserError` for a file that is missing, altered or of another size."""
-    shapes = {"RGB": (pairs.side, pairs.side, 3), "L": (pairs.side, pairs.side)}
-    found: list[list[Bytes]] = [[], [], []]
-    for pair in pairs.pairs:
-        for part, name, sha256, mode in zip(found, pair.files, pair.sha256, ("RGB", "RGB", "L"), strict=True):
-            image = _picture(folder / name, sha256, mode)
-            if image.shape != shapes[mode]:
-                raise UserError(f"{folder / name} has shape {image.shape}, and {NAME} says {shapes[mode]}.")
-            part.append(image)
-        missing = {one.number for one in pair.objects} - set(np.unique(found[2][-1]).tolist())
-        if missing:
-            raise UserError(f"{folder / pair.mask} shows nothing of object {min(missing)}, which {NAME} lists.")
-    before, after, masks = map(np.stack, found)
+    before, after, masks = map(np.stack, zip(*_all(folder, pairs), strict=True))
     return Pictures(before, after, masks)
 
 
-def _picture(path: Path, sha256: str, mode: str) -> Bytes:
+def check(folder: Path, pairs: PairSet) -> None:
+    """Raise `UserError` for a file of a set that is missing, altered or of another size; all are read."""
+    for _ in _all(folder, pairs):
+        pass
+
+
+def _all(folder: Path, pairs: PairSet) -> Iterator[tuple[Bytes, Bytes, Bytes]]:
+    size = (pairs.side, pairs.side)
+    for pair in pairs.pairs:
+        before, after, mask = (
+            _picture(folder / name, sha256, mode, size)
+            for name, sha256, mode in zip(pair.files, pair.sha256, ("RGB", "RGB", "L"), strict=True)
+        )
+        missing = {one.number for one in pair.objects} - set(np.unique(mask).tolist())
+        if missing:
+            raise UserError(f"{folder / pair.mask} shows nothing of object {min(missing)}, which {NAME} lists.")
+        yield before, after, mask
+
+
+def _picture(path: Path, sha256: str, mode: str, size: tuple[int, int]) -> Bytes:
     try:
         if whole.sha256(path) != sha256:
             raise UserError(f"{path} has changed since the pairs were made: copy the folder again, or make them anew.")
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:  # a stranger's file is given to no other decoder
             if image.mode != mode:
                 raise UserError(f"{path} is an image of mode {image.mode}: {mode} is needed.")
+            if image.size != size:
+                raise UserError(f"{path} has {image.width} x {image.height} pixels, and {NAME} says {size[0]} a side.")
             return np.asarray(image)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: copy the folder again, or make the pairs anew.") from error
@@ -190,8 +215,12 @@ def _check(pairs: PairSet) -> None:
     """Raise `ValueError` for what has the right types and still makes no sense, or leads out of the folder."""
     if not pairs.pairs:
         raise ValueError("it lists no pair")
-    if not 8 <= pairs.side <= _MOST_SIDE:
-        raise ValueError(f"side is {pairs.side}: pictures have 8 to {_MOST_SIDE} pixels a side")
+    if not LEAST_SIDE <= pairs.side <= MOST_SIDE:
+        raise ValueError(f"side is {pairs.side}: pictures have {LEAST_SIDE} to {MOST_SIDE} pixels a side")
+    if len(pairs) * pairs.side**2 > _MOST_PIXELS:
+        raise ValueError(f"{len(pairs)} pairs of {pairs.side} pixels are more than can be looked at at once")
+    if not (pairs.name and pairs.old and pairs.new):
+        raise ValueError("the set and its classes need names")
     for pair in pairs.pairs:
         for name in pair.files:
             if not name or Path(name).name != name or "\\" in name:
@@ -213,12 +242,14 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return tuple(_read(one, part, f"{where}[{i}]") for i, (one, part) in enumerate(zip(kinds, value, strict=True)))
     if origin is dict and isinstance(value, dict):
         return {key: _read(inner[1], one, f"{where} {key}") for key, one in value.items()}
-    if kind is float and type(value) in (int, float) and np.isfinite(value):
+    if kind is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:  # which NaN is not
         return float(value)
+    if kind is str and isinstance(value, str) and (len(value) > _MOST_LETTERS or not value.isprintable()):
+        raise ValueError(f"{where} must be at most {_MOST_LETTERS} printable characters")
     if kind in (int, str, bool) and type(value) is kind:
         return value
     if not hasattr(kind, "__dataclass_fields__") or not isinstance(value, dict):
-        raise ValueError(f"{where} cannot be {str(value)[:60]!r}")
+        raise ValueError(f"{where} cannot be {reprlib.repr(value)}")
     known = get_type_hints(kind)
     needed = {one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING}
     if wrong := (value.keys() - known.keys()) | (needed - value.keys()):

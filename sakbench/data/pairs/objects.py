@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,13 @@ from sakbench.data import catalogue
 from sakbench.data.archives import open_split
 from sakbench.data.archives.files import read_image, read_map
 from sakbench.data.archives.pascal_context import PascalContext
-from sakbench.data.pairs.manifest import Bytes
+from sakbench.data.pairs.manifest import Bytes, box_of
 from sakbench.errors import UserError, unknown
 
 IMAGES, MASKS = "images", "masks"
 PASCAL = "pascal-context"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_LEAST_SIDE = 96  # pixels of the longer side: what is smaller has no detail to be kept
+LEAST_SIDE = 96  # pixels of the longer side: what is smaller has no detail to be kept
 _LEAST_SHARE = 0.01  # of an image
 _IGNORED = 255
 
@@ -37,15 +38,16 @@ class Found:
 def of_folder(folder: Path, value: int | None) -> Iterator[Found]:
     """Objects of `folder/images` by `folder/masks`, PNG files of the same names, in the order of the names.
 
-    An object is what hangs together of a mask's pixels that are `value`; of those that are not 0 if that is None.
+    An object is what hangs together of a mask's pixels that are `value`; of those that are not 0 if that is None, nor
+    255, which among labels stands for pixels that nobody has labelled.
     Raises `UserError` for folders that are missing or do not belong together, and for files that cannot be read.
     """
-    remedy = "is the file whole?".removesuffix("?")
+    remedy = "copy the file again"
     for name, path, mask_path in _files(folder):
         image, mask = read_image(path, remedy=remedy), read_map(mask_path, remedy=remedy)
         if mask.shape != image.shape[:2]:
             raise UserError(f"{mask_path} has shape {mask.shape}, and its image {image.shape[:2]}: they must agree.")
-        yield from _whole_ones(image, mask == value if value is not None else mask != 0, name, path)
+        yield from _whole_ones(image, mask == value if value is not None else _all_but_ground(mask), name, path)
 
 
 def of_pascal(root: Path, split: str, name: str) -> Iterator[Found]:
@@ -58,12 +60,10 @@ def of_pascal(root: Path, split: str, name: str) -> Iterator[Found]:
         raise unknown(f"class of {PASCAL}", name, classes[1:])
     images = open_split(PASCAL, split, root, tasks=("semseg",))
     assert isinstance(images.archive, PascalContext)
-    for stem in images.names:
-        labels = images.archive.target(stem, "semseg", _size(images.archive, stem))
-        mask = labels == classes.index(name)
-        if mask.mean() >= _LEAST_SHARE:
-            path = images.archive.shelves["image"].file(stem)
-            yield from _whole_ones(images.archive.image(stem), mask, path.name, path)
+    for row, stem in enumerate(images.names):
+        item = images[row]
+        path = images.archive.shelves["image"].file(stem)
+        yield from _whole_ones(item["image"], item["semseg"] == classes.index(name), path.name, path)
 
 
 def empty_scenes(root: Path, split: str) -> Iterator[tuple[str, Bytes]]:
@@ -77,20 +77,10 @@ def empty_scenes(root: Path, split: str) -> Iterator[tuple[str, Bytes]]:
 
 def backgrounds(path: Path) -> Iterator[tuple[str, Bytes]]:
     """Names and pictures of an image file, or of all in a folder. Raises `UserError` where there is none."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
-    if not files or not files[0].exists():
-        raise UserError(
-            f"there is no background {path}." if not files[0:] or not path.is_dir() else f"{path} is empty."
-        )
-    for file in files:
+    if not path.exists():
+        raise UserError(f"there is no background {path}.")
+    for file in _images(path) if path.is_dir() else [path]:
         yield file.name, read_image(file, remedy="name another background")
-
-
-def _size(archive: PascalContext, name: str) -> tuple[int, int]:
-    height, width, _ = archive.image(name).shape
-    return height, width
 
 
 def _files(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -101,14 +91,24 @@ def _files(folder: Path) -> list[tuple[str, Path, Path]]:
                 f"there is no folder {needed}: photographs go to {images}, and for each a PNG of the same name to"
                 f" {masks}."
             )
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in _SUFFIXES)
-    if not found:
-        raise UserError(f"{images} holds no image ({', '.join(_SUFFIXES)}).")
+    found = _images(images)
     without = [path.name for path in found if not (masks / f"{path.stem}.png").is_file()]
     if without:
         more = f", nor for {len(without) - 1} others" if len(without) > 1 else ""
         raise UserError(f"{masks} holds no mask for {without[0]}{more}: a PNG of the same name is needed.")
     return [(path.name, path, masks / f"{path.stem}.png") for path in found]
+
+
+def _all_but_ground(mask: NDArray[Any]) -> NDArray[np.bool_]:
+    labelled = (mask != 0) & (mask != _IGNORED)
+    return labelled if labelled.any() else mask != 0  # a mask of 0 and 255 has no labels
+
+
+def _images(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not found:
+        raise UserError(f"{folder} holds no image ({', '.join(_SUFFIXES)}).")
+    return found
 
 
 def _whole_ones(image: Bytes, mask: NDArray[np.bool_], name: str, path: Path) -> Iterator[Found]:
@@ -118,9 +118,8 @@ def _whole_ones(image: Bytes, mask: NDArray[np.bool_], name: str, path: Path) ->
     sha256 = ""
     for number in np.argsort(-areas, kind="stable") + 1:
         part = parts == number
-        rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-        longer = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+        _, _, height, width = box_of(part)
         cut = part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any()
-        if not cut and longer >= _LEAST_SIDE and part.mean() >= _LEAST_SHARE:
+        if not cut and max(height, width) >= LEAST_SIDE and part.mean() >= _LEAST_SHARE:
             sha256 = sha256 or whole.sha256(path)
             yield Found(image, part, name, sha256)
