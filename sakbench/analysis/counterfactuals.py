@@ -17,25 +17,6 @@ SIZES: Mapping[str, tuple[float, float]] = MappingProxyType(
 _AT_ONCE = 16
 KEPT = 0.5  # the IoU of two predictions from which on a mask counts as kept
 
-# What is measured, in the order of a table (see `numbers`): metric, unit, and whether more is better, if that can be
-# said.
-QUANTITIES: dict[str, tuple[str, str, bool | None]] = {
-    "contrast small": ("norm ratio", "", None),
-    "contrast middle": ("norm ratio", "", None),
-    "contrast large": ("norm ratio", "", None),
-    "change inside": ("of RMS norm", "", None),
-    "change outside": ("of RMS norm", "", None),
-    "share inside": ("of change²", "%", None),
-    "outliers": ("of tokens", "%", None),
-    "flips": ("labels", "%", True),
-    "flips small": ("labels", "%", True),
-    "flips middle": ("labels", "%", True),
-    "flips large": ("labels", "%", True),
-    "mask IoU": ("IoU", "%", True),
-    "flips kept": ("labels", "%", True),
-    "belief shift": ("of belief", "%", True),
-}
-
 Labels = NDArray[np.integer]
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sakbench import backbones
-from sakbench.analysis.counterfactuals import QUANTITIES
+from sakbench.analysis.quantities import QUANTITIES
 from sakbench.backbones.registry import TIMM_PREFIX
 from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from sakbench.analysis.counterfactuals import QUANTITIES
+from sakbench.analysis.quantities import QUANTITIES
 from sakbench.experiments.rows import Experiment, Row, pairs
 from sakbench.runs.scales import Scale
 

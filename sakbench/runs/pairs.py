@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sakbench import whole
-from sakbench.analysis.counterfactuals import KEPT, QUANTITIES, Objects, Seen, numbers
+from sakbench.analysis.counterfactuals import KEPT, Objects, Seen, numbers
 from sakbench.analysis.norm_maps import Maps, changes, norm_maps
+from sakbench.analysis.quantities import QUANTITIES
 from sakbench.backbones.encoder import Encoder
 from sakbench.data.miniworld.pairs import Pictures as Scenes
 from sakbench.data.pairs import PairSet, exact, manifest, read

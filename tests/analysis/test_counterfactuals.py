@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sakbench.analysis.counterfactuals import QUANTITIES, Objects, Seen, flips, numbers
+from sakbench.analysis.counterfactuals import Objects, Seen, flips, numbers
 from sakbench.analysis.norm_maps import contrast, outliers, shares
+from sakbench.analysis.quantities import QUANTITIES
 
 
 @pytest.fixture

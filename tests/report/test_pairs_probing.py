@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from sakbench import backbones
-from sakbench.analysis.counterfactuals import QUANTITIES
+from sakbench.analysis.quantities import QUANTITIES
 from sakbench.data.pairs import exact, manifest
 from sakbench.errors import UserError
 from sakbench.experiments import tables

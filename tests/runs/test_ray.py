@@ -120,6 +120,8 @@ def test_a_node_that_cannot_take_part_is_named(cluster, tmp_path, monkeypatch):
     with pytest.raises(UserError) as lacking:
         run(Place(tmp_path, data=tmp_path / "nothing"))
     assert name in str(lacking.value) and f"does not see {tmp_path / 'nothing'}" in str(lacking.value)
+    with pytest.raises(UserError, match=f"does not see {Path.cwd() / 'no-pairs'}"):  # wherever the workers are
+        run(Place(tmp_path, pairs=Path("no-pairs")))
     with pytest.raises(UserError, match=r"takes 0 GPUs and 99 cores of one node, and no node"):
         run(Place(tmp_path), replace(endless_job(), devices=99))
     with pytest.raises(UserError, match="no node of the Ray cluster has a GPU"):
