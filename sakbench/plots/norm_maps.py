@@ -84,7 +84,7 @@ def _block(part: SubFigure, view: View, classes: tuple[str, str], columns: int) 
     grid = part.subplots(1 + len(view.models), columns, squeeze=False)
     titles = [*classes, "difference", *(f"{name}: labels" for name in classes)][:columns]
     for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title, fontsize=NORMAL, color=INK, pad=3)
+        axes.set_title(title, fontsize=NORMAL, color=INK, pad=3, parse_math=False)  # a class may be called $x$
     before, after, mask = (np.asarray(one) for one in (view.before, view.after, view.mask))
     apart = np.abs(after.astype(int) - before.astype(int)).astype(np.uint8)
     pictures = [before, after, apart, *map(np.asarray, view.truths)]

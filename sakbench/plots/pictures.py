@@ -35,7 +35,7 @@ def scenes_sheet(pictures: Mapping[str, ArrayLike], width: float = PAGE) -> Figu
     figure = new_figure(width, side * rows + 0.16, gap=0.024)
     grid = figure.subplots(rows, len(columns), squeeze=False)
     for column, (title, images) in enumerate(columns.items()):
-        grid[0, column].set_title(title, fontsize=NORMAL, color=INK, pad=3)
+        grid[0, column].set_title(title, fontsize=NORMAL, color=INK, pad=3, parse_math=False)
         for row in range(rows):
             grid[row, column].imshow(images[row], interpolation="nearest")
             grid[row, column].set_axis_off()

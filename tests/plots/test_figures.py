@@ -216,12 +216,12 @@ def a_view(rng, models, *, predicted):
 def test_norm_maps_share_a_scale_between_the_two_pictures(predicted):
     rng = np.random.default_rng(0)
     views = [a_view(rng, ("ViT", "SAM"), predicted=predicted) for _ in range(2)]
-    figure = figures.norm_maps(views, ("cat", "dog"), {"cat": "red", "dog": "blue"} if predicted else {})
+    figure = figures.norm_maps(views, ("cat", r"$\frac$"), {"cat": "red", "dog": "blue"} if predicted else {})
     assert fits(figure)
     columns = 5 if predicted else 3
     for part, view in zip(figure.subfigs, views, strict=True):
         grid = np.array(part.axes[: 3 * columns]).reshape(3, columns)
-        assert [axes.get_title() for axes in grid[0, :3]] == ["cat", "dog", "difference"]
+        assert [axes.get_title() for axes in grid[0, :3]] == ["cat", r"$\frac$", "difference"]
         for (before, after, change, *others), maps in zip(grid[1:], view.models.values(), strict=True):
             both = np.stack([maps.before, maps.after])
             assert before.images[0].get_clim() == after.images[0].get_clim() == (both.min(), both.max())
