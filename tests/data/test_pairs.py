@@ -164,6 +164,19 @@ def test_objects_that_are_whole_and_large_enough_are_found(photographs):
         assert (list(objects.of_folder(photographs, None))[-1].mask == an_object()).all()
 
 
+def test_photographs_are_read_upright_and_of_8_bits(photographs):
+    image = Image.fromarray(chelsea()[:200, :300])
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned back by 90 degrees
+    turned.save(photographs / "images" / "whole.png", exif=exif)
+    found = list(objects.of_folder(photographs, None))[-1]
+    assert (found.image == np.asarray(image)).all()
+    Image.fromarray(np.zeros((200, 300), np.uint16)).save(photographs / "images" / "cut.png")
+    with pytest.raises(UserError, match="has more than 8 bits per channel"):
+        list(objects.of_folder(photographs, None))
+
+
 def test_folders_that_do_not_belong_together(photographs):
     (photographs / "masks" / "whole.png").unlink()
     with pytest.raises(UserError, match=r"holds no mask for whole.png: a PNG"):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sakbench.errors import UserError
 
@@ -73,12 +73,24 @@ def _decoded(path: Path, what: str, decode: Callable[[io.BytesIO], Array], remed
         raise UserError(f"{path} is not {what} or is damaged ({type(error).__name__}: {error}): {remedy}.") from error
 
 
-def read_image(path: Path, *, remedy: str = _REMEDY) -> NDArray[np.uint8]:
-    """A JPEG or PNG as uint8 (h, w, 3); `remedy` is what helps against a damaged one."""
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """A JPEG or PNG as uint8 (h, w, 3)."""
 
     def decode(stream: io.BytesIO) -> Array:
         with Image.open(stream) as image:
             return np.asarray(image.convert("RGB"))
+
+    return _decoded(path, "an image", decode)
+
+
+def read_photograph(path: Path, *, remedy: str) -> NDArray[np.uint8]:
+    """A user's own image as uint8 (h, w, 3), upright; `remedy` is what helps against a damaged one."""
+
+    def decode(stream: io.BytesIO) -> Array:
+        with Image.open(stream) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UserError(f"{path} has more than 8 bits per channel (mode {image.mode}): convert it first.")
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
     return _decoded(path, "an image", decode, remedy)
 

@@ -12,7 +12,7 @@ from skimage.measure import label
 from sakbench import whole
 from sakbench.data import catalogue
 from sakbench.data.archives import open_split
-from sakbench.data.archives.files import read_image, read_map
+from sakbench.data.archives.files import read_map, read_photograph
 from sakbench.data.archives.pascal_context import PascalContext
 from sakbench.data.pairs.manifest import Bytes, box_of
 from sakbench.errors import UserError, unknown
@@ -44,7 +44,7 @@ def of_folder(folder: Path, value: int | None) -> Iterator[Found]:
     """
     remedy = "copy the file again"
     for name, path, mask_path in _files(folder):
-        image, mask = read_image(path, remedy=remedy), read_map(mask_path, remedy=remedy)
+        image, mask = read_photograph(path, remedy=remedy), read_map(mask_path, remedy=remedy)
         if mask.shape != image.shape[:2]:
             raise UserError(f"{mask_path} has shape {mask.shape}, and its image {image.shape[:2]}: they must agree.")
         yield from _whole_ones(image, mask == value if value is not None else _all_but_ground(mask), name, path)
@@ -80,7 +80,7 @@ def backgrounds(path: Path) -> Iterator[tuple[str, Bytes]]:
     if not path.exists():
         raise UserError(f"there is no background {path}.")
     for file in _images(path) if path.is_dir() else [path]:
-        yield file.name, read_image(file, remedy="name another background")
+        yield file.name, read_photograph(file, remedy="name another background")
 
 
 def _files(folder: Path) -> list[tuple[str, Path, Path]]:
