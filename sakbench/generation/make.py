@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from filelock import FileLock, Timeout
 from PIL import Image
 
 from sakbench import whole
@@ -98,7 +97,7 @@ def make(
     pair has fewer; where there are fewer backgrounds than pairs, they come again. Raises `UserError` for a folder that
     holds something else, or that another process is at, and where no object passes; what was drawn is kept.
     """
-    with _alone(folder):
+    with files.alone(folder):
         former = _former(folder, order)
         scenes = [(name, square(picture, order.side)) for name, picture in islice(backgrounds, order.count)]
         if not scenes:  # known before drawing, which takes long
@@ -283,23 +282,6 @@ def _nothing(order: Order, rejected: list[Rejected], folder: Path) -> UserError:
         f"none of {len(rejected)} objects became a {order.new}; of {first.source}: {'; '.join(first.reasons)}. Their"
         f" pictures are in {folder / manifest.OBJECTS}."
     )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
-    with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise UserError(
-                f"another process makes pairs in {folder}: wait for it, or name another --output."
-            ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

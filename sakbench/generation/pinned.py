@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 
 from sakbench import whole
+from sakbench.data.pairs.manifest import printed
 from sakbench.errors import UserError
 
 Loaded = TypeVar("Loaded")
@@ -43,7 +44,7 @@ class Pinned:
         folder, digest = Path(self.name), hashlib.sha256()
         for file in sorted(path for pattern in (*_WEIGHTS, "*.bin") for path in folder.rglob(pattern)):
             digest.update(f"{file.relative_to(folder)} {whole.sha256(file)}\n".encode())
-        return f"{folder.resolve().name} {digest.hexdigest()[:12]}"
+        return f"{printed(folder.resolve().name)[-100:]} {digest.hexdigest()[:12]}"
 
     @property
     def download(self) -> str:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sakbench import whole
-from sakbench.data.pairs import PairSet, compose, exact, manifest, objects
+from sakbench.data.pairs import PairSet, compose, exact, files, manifest, objects
 from sakbench.data.pairs.manifest import Bytes
 from sakbench.errors import INTERRUPTED, UserError, unknown
 from sakbench.plots.figures import scenes_sheet
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHEET = "sheet.png"
 _SHOWN = 4  # pairs on the sheet, at most
+_MOST_LETTERS = 150  # of a class or a prompt
 _LISTED = 12  # objects in the table
 _SIDE = 512  # pixels of a composite
 
@@ -68,6 +69,12 @@ def make(wanted: Wanted) -> int:
     out = console(stderr=wanted.as_json)
     if wanted.old == wanted.new:
         raise UserError(f"{wanted.old} and {wanted.new} are the same class: name two with --old and --new.")
+    for option, text in (("--old", wanted.old), ("--new", wanted.new), ("--prompt", wanted.prompt)):
+        if len(text) > _MOST_LETTERS or not text.isprintable():
+            raise UserError(f"{option} must be at most {_MOST_LETTERS} printable characters.")
+    if not (wanted.old and wanted.new):
+        raise UserError("--old and --new must name a class each.")
+    _require_own(wanted.output)
     try:
         made = _rendered(wanted, out) if wanted.source == exact.NAME else _photographed(wanted, out)
     except KeyboardInterrupt:
@@ -79,6 +86,13 @@ def make(wanted: Wanted) -> int:
     else:
         _print(out, wanted.output, made, sheet)
     return 0
+
+
+def _require_own(folder: Path) -> None:
+    """Raise `UserError` for a folder that holds something else: nothing of a user's is written over."""
+    ours = any((folder / name).exists() for name in (manifest.NAME, files.LOCK))
+    if folder.is_dir() and any(folder.iterdir()) and not ours:
+        raise UserError(f"{folder} holds other files: name an empty folder, or a new one, with --output.")
 
 
 def _rendered(wanted: Wanted, out: Console) -> PairSet:
@@ -102,18 +116,18 @@ def _rendered(wanted: Wanted, out: Console) -> PairSet:
     if given := [option for option, value in others.items() if value not in (None, "", ())]:
         raise UserError(f"{exact.NAME}'s pairs are rendered, nothing is drawn or pasted: leave {given[0]} out.")
     split, count = wanted.split or exact.SPLIT, wanted.count or exact.COUNT
-    if (wanted.output / manifest.NAME).exists():
-        there = manifest.read(wanted.output)
-        if there.rendered != exact.identity(wanted.old, wanted.new, split, count):
-            raise UserError(f"{wanted.output} holds other pairs: name another folder with --output.")
-    with _Bar(out) as bar:
+    with _Bar(out) as bar, files.alone(wanted.output):
+        if (wanted.output / manifest.NAME).exists():
+            there = manifest.read(wanted.output)
+            if there.rendered != exact.identity(wanted.old, wanted.new, split, count):
+                raise UserError(f"{wanted.output} holds other pairs: name another folder with --output.")
         return exact.make(
             wanted.output,
             wanted.old,
             wanted.new,
             split,
             count,
-            name=wanted.output.resolve().name,
+            name=manifest.printed(wanted.output.resolve().name),
             progress=lambda done, total: bar.show("rendering", done, total),
         )
 
@@ -140,7 +154,7 @@ def _photographed(wanted: Wanted, out: Console) -> PairSet:
         return choice.load()
 
     order = Order(
-        name=wanted.output.resolve().name,
+        name=manifest.printed(wanted.output.resolve().name),
         old=wanted.old,
         new=wanted.new,
         prompt=wanted.prompt or f"a photo of a {wanted.new}",

@@ -108,7 +108,7 @@ def _require_figure(path: Path, *, named: bool) -> None:
         raise UserError(f"{path} cannot be the figure: name a file that ends in {', '.join(_SUFFIXES)} with --output.")
     there = path.parent.is_dir()
     if path.is_dir() or (named and not there) or (there and not os.access(path.parent, os.W_OK)):
-        raise UserError(f"{path} cannot be written: name a file in a folder that is there with --output.")
+        raise UserError(f"{path} cannot be written: name a file in a folder that is yours to write in with --output.")
 
 
 def draw(experiment: Experiment, scale: Scale, runs: Path, folder: Path | None = None) -> Figure:

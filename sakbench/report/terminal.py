@@ -81,6 +81,8 @@ def caption_of(summary: Summary) -> str:
         if len(summary.seeds) > 1
         else "bold: the best of one seed, which says nothing about noise; --seeds 3 does."
     )
+    if all(better is None for better in summary.higher_is_better.values()):
+        verdict = "none of these numbers is better the more or the less it is."
     return (
         f"scale {scale.name} · data {scale.dataset} · seed{'s' * (len(summary.seeds) > 1)} {seeds}"
         f"{' · ' * bool(chosen)}{chosen}\n"

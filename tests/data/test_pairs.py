@@ -159,7 +159,9 @@ def test_objects_that_are_whole_and_large_enough_are_found(photographs):
     assert (five.mask == found[0].mask).all()
     labels = an_object().astype(np.uint8)
     labels[an_object(radii=(70, 100)) & (labels == 0)] = 255  # nobody has labelled its border
-    for values in (labels, 255 * (labels == 1).astype(np.uint8)):
+    soft = np.asarray(Image.fromarray(255 * an_object().astype(np.uint8)).resize((150, 100)).resize((300, 200)))
+    soft = np.where(an_object(), np.maximum(soft, 128), np.minimum(soft, 127)).astype(np.uint8)  # edges in between
+    for values in (labels, 255 * (labels == 1).astype(np.uint8), soft):
         Image.fromarray(values).save(photographs / "masks" / "whole.png")
         assert (list(objects.of_folder(photographs, None))[-1].mask == an_object()).all()
 

@@ -216,6 +216,9 @@ def test_nothing_is_drawn_without_a_safety_checker(make, models):
         ({}, ("--device", "cpuu"), "no device named 'cpuu': did you mean cpu?"),
         ({}, ("--split", "test"), "a folder has images/ and masks/ alone"),
         ({}, ("--new", "cat"), "are the same class"),
+        ({}, ("--new", ""), "must name a class each"),
+        ({}, ("--prompt", "a dog " * 50), "--prompt must be at most 150 printable characters"),
+        ({}, ("--old", "cat\n"), "--old must be at most 150 printable characters"),
         ({}, ("--label", "7"), "there is no cat to be changed"),
         ({}, ("--side", "4"), "--side is 4: it must be from 32 to 4096"),
         ({"controlnet": ""}, ("--controlnet", "lllyasviel/control_v11p_sd15_canny@main"), "nor NAME@COMMIT"),
@@ -265,8 +268,9 @@ def test_without_the_packages_it_says_what_to_install(sakbench, photographs, mon
     assert sakbench("pairs", "make", "miniworld", "--count", "2").returncode == 0  # needs neither
 
 
-def test_two_processes_do_not_make_one_folder(make, tmp_path):
+def test_two_processes_do_not_make_one_folder(make, sakbench, tmp_path):
     (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs" / ".lock").touch()
     held, let_go = threading.Event(), threading.Event()
 
     def other():
@@ -277,10 +281,19 @@ def test_two_processes_do_not_make_one_folder(make, tmp_path):
     thread = threading.Thread(target=other)
     thread.start()
     held.wait(60)
-    done = make()
+    both = make(), sakbench("pairs", "make", "miniworld", "--count", "2")
     let_go.set()
     thread.join()
-    assert done.returncode == 2 and "another process makes pairs in pairs: wait for it" in done.stderr
+    for done in both:
+        assert done.returncode == 2 and "another process makes pairs in pairs: wait for it" in done.stderr
+
+
+def test_nothing_of_a_users_is_written_over(make, sakbench, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "000-before.png").write_text("mine")
+    for done in (make("--output", "own"), sakbench("pairs", "make", "miniworld", "--count", "2", "--output", "own")):
+        assert done.returncode == 2 and "own holds other files" in done.stderr
+    assert (tmp_path / "own" / "000-before.png").read_text() == "mine"
 
 
 def test_a_full_disk_loses_nothing(make, lenient, monkeypatch, tmp_path):
@@ -294,6 +307,21 @@ def test_a_full_disk_loses_nothing(make, lenient, monkeypatch, tmp_path):
     assert not list((tmp_path / "pairs" / "objects").glob("0*"))
     assert make("--side", "64").returncode == 0  # when there is room again
     assert not list((tmp_path / "pairs" / "objects").glob(".*"))
+
+
+def test_names_of_files_that_cannot_be_printed_are_no_hindrance(make, lenient, photographs, tmp_path, sakbench, models):
+    odd = tmp_path / "photo\ngraphs ü"
+    for kind in ("images", "masks"):
+        (odd / kind).mkdir(parents=True)
+        shutil.copy(photographs / kind / "scene.png", odd / kind / "a\x1b[31m'[b]'.png")
+    names = [word for name in ("base", "controlnet") for word in (f"--{name}", str(models / name))]
+    background = ["--background", str(odd / "images"), "--steps", "1", "--judge", "none", "--side", "64"]
+    done = sakbench("pairs", "make", str(odd), *names, *background, "--output", str(tmp_path / "out\nput"))
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "out\nput")
+    assert (
+        found.name == "out?put" and found.pairs[0].objects[0].source == "a?[31m'[b]'.png" == found.pairs[0].background
+    )
 
 
 def test_the_judge_shares_its_belief(models):

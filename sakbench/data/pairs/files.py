@@ -2,14 +2,18 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from sakbench import whole
 from sakbench.data.pairs.manifest import Bytes, Pair, PastedObject
 from sakbench.errors import UserError
 
+LOCK = ".lock"
 Trio = tuple[Bytes, Bytes, Bytes]  # before, after, mask
 
 
@@ -36,6 +40,25 @@ def sums(pictures: Trio) -> tuple[str, str, str]:
     """The SHA-256 sums that the files of a pair have."""
     first, second, third = (hashlib.sha256(_encoded(pixels)).hexdigest() for pixels in pictures)
     return first, second, third
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made if need be. Raises `UserError` if another process does, or it cannot be written."""
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"another process makes pairs in {folder}: wait for it, or name another --output.") from error
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written to ({error.strerror}): make room there, or name another folder with --output."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _encoded(pixels: Bytes) -> bytes:

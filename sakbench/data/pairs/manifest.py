@@ -139,8 +139,15 @@ class Pictures:
 
 
 def write(folder: Path, pairs: PairSet) -> None:
-    """Write the manifest, whole or not at all. Raises `OSError`."""
-    whole.write_text(folder / NAME, json.dumps(asdict(pairs), indent=1, ensure_ascii=False) + "\n")
+    """Write the manifest, whole or not at all. Raises `OSError`, and `ValueError` for one that could not be read."""
+    text = json.dumps(asdict(pairs), indent=1, ensure_ascii=False) + "\n"
+    _check(_read(PairSet, json.loads(text), "the set"))
+    whole.write_text(folder / NAME, text)
+
+
+def printed(name: str) -> str:
+    """A name of a file or folder as a manifest can hold it: printable, and not too long."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)[-_MOST_LETTERS:] or "pairs"
 
 
 def read(folder: Path) -> PairSet:

@@ -14,7 +14,7 @@ from sakbench.data import catalogue
 from sakbench.data.archives import open_split
 from sakbench.data.archives.files import read_map, read_photograph
 from sakbench.data.archives.pascal_context import PascalContext
-from sakbench.data.pairs.manifest import Bytes, box_of
+from sakbench.data.pairs.manifest import Bytes, box_of, printed
 from sakbench.errors import UserError, unknown
 
 IMAGES, MASKS = "images", "masks"
@@ -38,8 +38,9 @@ class Found:
 def of_folder(folder: Path, value: int | None) -> Iterator[Found]:
     """Objects of `folder/images` by `folder/masks`, PNG files of the same names, in the order of the names.
 
-    An object is what hangs together of a mask's pixels that are `value`; of those that are not 0 if that is None, nor
-    255, which among labels stands for pixels that nobody has labelled.
+    An object is what hangs together of a mask's pixels that are `value`. If that is None, 255 decides: where it is most
+    of what is not 0, masks go from 0 to 255 and an object begins at 128; else all labels but 0 and 255, which nobody
+    labelled, are objects.
     Raises `UserError` for folders that are missing or do not belong together, and for files that cannot be read.
     """
     remedy = "copy the file again"
@@ -80,7 +81,7 @@ def backgrounds(path: Path) -> Iterator[tuple[str, Bytes]]:
     if not path.exists():
         raise UserError(f"there is no background {path}.")
     for file in _images(path) if path.is_dir() else [path]:
-        yield file.name, read_photograph(file, remedy="name another background")
+        yield printed(file.name), read_photograph(file, remedy="name another background")
 
 
 def _files(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -101,7 +102,9 @@ def _files(folder: Path) -> list[tuple[str, Path, Path]]:
 
 def _all_but_ground(mask: NDArray[Any]) -> NDArray[np.bool_]:
     labelled = (mask != 0) & (mask != _IGNORED)
-    return labelled if labelled.any() else mask != 0  # a mask of 0 and 255 has no labels
+    if (mask == _IGNORED).sum() > labelled.sum():  # no labels: a mask of 0 to 255, with soft edges maybe
+        return mask > _IGNORED // 2
+    return labelled
 
 
 def _images(folder: Path) -> list[Path]:
@@ -122,4 +125,4 @@ def _whole_ones(image: Bytes, mask: NDArray[np.bool_], name: str, path: Path) ->
         cut = part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any()
         if not cut and max(height, width) >= LEAST_SIDE and part.mean() >= _LEAST_SHARE:
             sha256 = sha256 or whole.sha256(path)
-            yield Found(image, part, name, sha256)
+            yield Found(image, part, printed(name), sha256)
