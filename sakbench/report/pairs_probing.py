@@ -22,9 +22,8 @@ from sakbench.errors import UserError, unknown
 from sakbench.experiments import pairs as experiments
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
-from sakbench.experiments.run import Interruption, select
 from sakbench.plots.figures import Maps, View, norm_maps
-from sakbench.report.running import Request, carry_out, output_of, require_use, say_stopped
+from sakbench.report.running import Request, output_of, run
 from sakbench.runs.pairs import head_classes, seen_by, whereabouts
 from sakbench.runs.scales import Scale
 from sakbench.runs.students import classes_of
@@ -61,30 +60,12 @@ def probe(
     usual = folder is None and tuple(models) == MODELS and heads and scale.name == "mini"
     name = exact.NAME if folder is None else f"{there.name}-{identity[:6]}"
     experiment = known if usual else experiments.look_at(name, identity, len(there), models, heads=heads)
-    request = replace(request, seeds=request.seeds or 1)
-    wanted = select(experiment, scale, range(request.seeds), request.rows)
-    require_use(scale, wanted)
-    if request.dry_run:
-        from sakbench.report.dry_run import print_plan
-
-        print_plan(experiment, scale, wanted, request)
-        return 0
-    try:
-        store = carry_out(experiment, scale, request, wanted)
-    except Interruption:
-        return say_stopped(request)
-    if store is None:
-        return 0
-    from sakbench.report.frames import show_table  # here, because it imports pandas
-
-    out = output_of(request)
-    show_table(out, experiment, store, scale, as_json=request.as_json)
-    drawn = draw(experiment, scale, request.folder, folder)
-    save(drawn, path)
-    reads = f"sakbench show {experiment.name} --store {request.location}"
-    told = f"{escape(str(path))} shows the maps · `{escape(reads)}` reads the table"
-    out.print(told, style="dim", highlight=False, soft_wrap=True)
-    return 0
+    code = run(experiment, scale, request)
+    if code or request.dry_run or os.environ.get("RANK", "0") != "0":  # one of several processes draws
+        return code
+    save(draw(experiment, scale, request.folder, folder), path)
+    output_of(request).print(f"{escape(str(path))} shows the maps", style="dim", highlight=False, soft_wrap=True)
+    return code
 
 
 def _require_models(models: Sequence[str], scale: Scale) -> None:

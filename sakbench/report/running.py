@@ -112,7 +112,7 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
         console().print(f"nothing is trained for it: python studies/{experiment.drawn_by}.py draws it", highlight=False)
         return 0
     wanted = select(experiment, scale, range(request.seeds), request.rows)
-    require_use(scale, wanted)
+    _require_use(scale, wanted)
     if request.dry_run:
         from sakbench.report.dry_run import print_plan  # here, because it imports torch
 
@@ -132,7 +132,8 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
         place = str(request.location)
         which = experiment.file or experiment.name
         reads = f"sakbench show {which}" + (f" --store {place}" if place != DEFAULT_STORE else "")
-        more = "again with --seeds 3 · " if request.seeds < 3 else ""
+        varies = any(run.seed for row in experiment.build(scale, 1) for run in row.runs)
+        more = "again with --seeds 3 · " if request.seeds < 3 and varies else ""
         told = f"stored in {escape(place)} · {more}`{escape(reads)}` reads it"
         out.print(told, style="dim", highlight=False, soft_wrap=True)
         _say_study(out, experiment, request)
@@ -266,7 +267,7 @@ def _require_folder(folder: Path) -> None:
         ) from error
 
 
-def require_use(scale: Scale, wanted: list[RunSpec]) -> None:
+def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
     """Raise `UserError` for a file of weights that no run reads."""
     used = {name for run in wanted for spec in run.lineage for name in spec.backbones}
     for name in scale.weights:
