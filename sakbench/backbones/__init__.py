@@ -25,10 +25,19 @@ def create(
     weights: Path | None = None,
     norm: Norm = "paper",
     sam_padding: SamPadding = "crop",
+    class_token: bool = False,
+    final_norm: bool = False,
 ) -> Encoder:
     """Build a backbone by name: see `sakbench.backbones.build.create`."""
     from sakbench.backbones import build
 
     return build.create(
-        name, image_size=image_size, pretrained=pretrained, weights=weights, norm=norm, sam_padding=sam_padding
+        name,
+        image_size=image_size,
+        pretrained=pretrained,
+        weights=weights,
+        norm=norm,
+        sam_padding=sam_padding,
+        class_token=class_token,
+        final_norm=final_norm,
     )

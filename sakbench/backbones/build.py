@@ -34,6 +34,8 @@ def create(
     weights: Path | None = None,
     norm: Norm = "paper",
     sam_padding: SamPadding = "crop",
+    class_token: bool = False,
+    final_norm: bool = False,
 ) -> Encoder:
     """Build a backbone, for images of `image_size` pixels, height first (its native size if None).
 
@@ -42,7 +44,8 @@ def create(
     `.random` backbone are random too, but always the same. `weights` is a file to take instead of the backbone's own:
     safetensors, a torch file without code, or the original .npz of timm's ViTs.
     `norm="native"` renormalises images by the statistics that the model was trained with; with "paper" every model
-    sees ImageNet's, as in the paper's experiments.
+    sees ImageNet's, as in the paper's experiments. `class_token` lays it beside every cell, and
+    `final_norm` keeps the last norm of a model of timm's for its summaries: see `Encoder`.
     Raises UserError for an unknown name or size, and for weights that are missing, damaged or out of reach.
     """
     entry = info(name)
@@ -56,7 +59,7 @@ def create(
     elif not pretrained:
         vit = _timm(name, size, pretrained=False) if entry.weights == "timm" else _plain(entry, size)
     elif entry.weights == "timm":
-        vit = _timm_fetched(name, size) if weights is None else _timm_with(name, size, weights)
+        vit = _timm_fetched(name, size) if weights is None else _timm_with(name, size, weights, norm=final_norm)
     else:
         vit = _plain(entry, size)
     encoder = Encoder(
@@ -65,6 +68,8 @@ def create(
         statistics=_statistics(entry, vit) if norm == "native" else None,
         own_input=entry.own_input,
         sam_padding=sam_padding,
+        class_token=class_token,
+        final_norm=final_norm and entry.weights == "timm",
     )
     if pretrained and entry.weights != "timm" and (weights or entry.weights != "random"):
         _load(encoder, entry, weights)
@@ -195,7 +200,7 @@ def _timm_fetched(name: str, size: Size | None) -> Any:
         raise UserError(f"the weights of {name} do not fit images of {size}: {_reason(error)}.") from error
 
 
-def _timm_with(name: str, size: Size | None, path: Path) -> Any:
+def _timm_with(name: str, size: Size | None, path: Path, *, norm: bool = False) -> Any:
     """timm's module with the weights of a file, read as timm reads its own: renamed, resized to the image size."""
     overlay: dict[str, Any] = {"num_classes": -1, "classifier": "head", "custom_load": False}
     if path.suffix.lower() == files.NUMPY:
@@ -210,11 +215,11 @@ def _timm_with(name: str, size: Size | None, path: Path) -> Any:
         if "state_dict" in overlay and "size mismatch" not in str(error):  # timm stumbled before it came to shapes
             with torch.device("meta"):
                 fresh = _timm(name, size, pretrained=False)
-            strip(fresh)
+            strip(fresh, norm=not norm)
             files.compare(fresh.state_dict(), overlay["state_dict"], str(path))
         raise UserError(f"{path} does not fit {name}: {_reason(error)}.") from error
     vit.pretrained_cfg.pop("state_dict", None)
-    strip(vit)
+    strip(vit, norm=not norm)
     needed = vit.state_dict().keys()
     parts = {key.split(".")[0] for key in needed}
     # Heads, decoders and text towers may lie in the file; a block too many means another model.

@@ -22,7 +22,9 @@ class Encoder(nn.Module):
     `patch_size` and `grid` are those of the last level, in a plain transformer of every level.
 
     `statistics` are the mean and deviation (per channel, of pixels in 0 to 1) by which the model wants its images
-    normalised, if not by ImageNet's. A model with `own_input` takes images of any size: see `forward`.
+    normalised, if not by ImageNet's. A model with `own_input` takes images of any size: see `forward`. With
+    `class_token` every cell of a level holds the level's class token too, behind its own (`dims` are twice as large);
+    a model without one is as it was. `final_norm` keeps the model's last norm, which `summaries` alone look at.
 
     Raises UserError for a model that gives fewer than four levels, and for images smaller than a patch.
     """
@@ -39,6 +41,8 @@ class Encoder(nn.Module):
         statistics: inputs.Statistics | None = None,
         own_input: bool = False,
         sam_padding: SamPadding = "crop",
+        class_token: bool = False,
+        final_norm: bool = False,
     ):
         super().__init__()
         self.vit = vit
@@ -49,12 +53,16 @@ class Encoder(nn.Module):
         self.dims = one["num_chs"], two["num_chs"], three["num_chs"], four["num_chs"]
         self.strides = one["reduction"], two["reduction"], three["reduction"], four["reduction"]
         self.dim, self.patch_size = self.dims[-1], self.strides[-1]
-        strip(vit)
+        strip(vit, norm=not final_norm)
         self.image_size: tuple[int, int] = image_size or self.vit.patch_embed.img_size
         self.grid = self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
         if min(self.grid) < 1:
             raise UserError(f"images of {self.image_size} are smaller than a patch of {self.patch_size} pixels.")
         self.prefix_tokens: int = getattr(vit, "num_prefix_tokens", 0)
+        self.class_token = class_token and self.prefix_tokens > 0
+        if self.class_token:
+            self.dims = 2 * one["num_chs"], 2 * two["num_chs"], 2 * three["num_chs"], 2 * four["num_chs"]
+            self.dim = self.dims[-1]
         self.own_input, self.sam_padding = own_input, sam_padding
         self.renormalisation = inputs.Renormalisation(statistics) if statistics else None
 
@@ -85,34 +93,81 @@ class Encoder(nn.Module):
             outputs.append(block(outputs[-1]))
         return outputs
 
+    def summaries(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What a linear classifier sees (DINOv2's protocol): a vector (B, d) of each of the last four blocks, and the
+        mean (B, d) of the last one's patch tokens.
+
+        The vector is the class token or, in a model without one, the mean of the patch tokens; of a hierarchical model
+        the blocks are its four levels. All are normalised: by the model's last norm, where it was kept, otherwise by a
+        LayerNorm without parameters.
+        """
+        images = self._renormalised(images)
+        staged = len(set(self.strides)) > 1
+        taps = [level - 1 for level in self.levels] if staged else [self.depth - LEVELS + i for i in range(LEVELS)]
+        if self.own_input:
+            images, _ = inputs.fit(images, self.image_size)
+        blocks = self.vit.forward_intermediates(
+            images,
+            indices=taps,
+            output_fmt="NCHW",
+            norm=False,
+            intermediates_only=True,
+            **{"return_prefix_tokens": True} if self.prefix_tokens else {},
+        )
+        pairs = blocks if self.prefix_tokens else [(block, None) for block in blocks]
+        patches = [self._normed(block.flatten(2).transpose(1, 2)).mean(1) for block, _ in pairs]
+        vectors = [
+            mean if prefix is None else self._normed(prefix[:, :1])[:, 0]
+            for mean, (_, prefix) in zip(patches, pairs, strict=True)
+        ]
+        return vectors, patches[-1]
+
+    def _normed(self, tokens: Tensor) -> Tensor:
+        norm = getattr(self.vit, "norm", None)
+        if norm is not None and any(True for _ in norm.parameters()):
+            return norm(tokens)
+        return F.layer_norm(tokens, tokens.shape[-1:])
+
     def _maps(self, images: Tensor) -> list[Tensor]:
         # Tokens need not be copied to be maps.
         form = "NLC" if isinstance(self.vit, VisionTransformer) else "NCHW"
         taps = [level - 1 for level in self.levels]
         try:
             levels = self.vit.forward_intermediates(
-                images, indices=taps, output_fmt=form, norm=False, intermediates_only=True
+                images,
+                indices=taps,
+                output_fmt=form,
+                norm=False,
+                intermediates_only=True,
+                **{"return_prefix_tokens": True} if self.class_token else {},
             )
         except (AssertionError, IndexError) as error:  # so timm refuses sizes
             height, width = images.shape[-2:]
             reason = f" ({error})" if str(error) else ""
             raise UserError(f"{self.name or 'the encoder'} cannot see images of {height} x {width}{reason}.") from error
-        if form == "NCHW":
+        if self.class_token:
+            levels, prefixes = zip(*levels, strict=True)
+        if form == "NLC":
+            grid = self.vit.patch_embed.dynamic_feat_size(images.shape[2:])
+            levels = [level.transpose(1, 2).unflatten(2, grid) for level in levels]
+        if not self.class_token:
             return levels
-        grid = self.vit.patch_embed.dynamic_feat_size(images.shape[2:])
-        return [level.transpose(1, 2).unflatten(2, grid) for level in levels]
+        return [
+            torch.cat([level, prefix[:, 0, :, None, None].expand_as(level)], dim=1)
+            for level, prefix in zip(levels, prefixes, strict=True)
+        ]
 
     def _renormalised(self, images: Tensor) -> Tensor:
         return images if self.renormalisation is None else self.renormalisation(images)
 
 
-def strip(vit: Any) -> None:
-    """Take away what no level depends on: final norm, neck, pooling, classifier.
+def strip(vit: Any, *, norm: bool = True) -> None:
+    """Take away what no level depends on: final `norm`, neck, pooling, classifier.
 
     Distributed training asks for a gradient of every parameter.
     """
     levels = level_numbers([feature["reduction"] for feature in vit.feature_info])
-    vit.prune_intermediate_layers([level - 1 for level in levels], prune_norm=True, prune_head=True)
+    vit.prune_intermediate_layers([level - 1 for level in levels], prune_norm=norm, prune_head=True)
 
 
 def level_numbers(strides: list[int]) -> tuple[int, int, int, int]:

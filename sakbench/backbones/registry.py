@@ -49,6 +49,13 @@ class BackboneInfo:
         """The pixels per cell of the last level, in a plain transformer the patch."""
         return self.strides[-1]
 
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The smallest size (H, W), not below `size`, that its patches divide; `size` itself for one with own input."""
+        if self.own_input:
+            return size
+        height, width = (-(-side // self.patch_size) * self.patch_size for side in size)
+        return height, width
+
     @property
     def repository(self) -> str:
         """Where its weights lie on the Hugging Face hub; empty if they do not."""

@@ -39,6 +39,12 @@ class DataSet:
     source: str
     citation: str
     licence: str
+    test_size: Size | None = None  # of the network's input in evaluation, where that is another
+
+    @property
+    def tested_size(self) -> Size:
+        """The size of the network's input in evaluation."""
+        return self.test_size or self.size
 
 
 CATALOGUE = {
@@ -74,6 +80,22 @@ CATALOGUE = {
             " (first at https://data.vision.ee.ethz.ch/brdavid/atrc/NYUDv2.tar.gz)",
             citation="Silberman et al., ECCV 2012",
             licence="for research; no licence is stated by its authors",
+        ),
+        DataSet(
+            name="nyu-depth",
+            title="NYUd",
+            tasks=("depth",),
+            classes=(),
+            images={"train": 24_231, "test": 654},
+            size=(416, 544),
+            image_sizes=((480, 640),),
+            max_dist=0.0,
+            folders=("nyu", "nyu_depth_v2"),
+            source="the copy of BTS with nyu_train.txt and nyu_test.txt, as linked from"
+            " https://github.com/zhyever/Monocular-Depth-Estimation-Toolbox",
+            citation="Silberman et al., ECCV 2012; split: Eigen et al., NIPS 2014",
+            licence="for research; no licence is stated by its authors",
+            test_size=(480, 640),
         ),
         DataSet(
             name="imagenet-1k",

@@ -26,7 +26,11 @@ from sakbench.errors import UserError
 __all__ = [
     "IMAGE_MEAN",
     "IMAGE_STD",
+    "ClassifyTransform",
+    "CropTransform",
     "Depth",
+    "DepthEvaluationTransform",
+    "DepthTransform",
     "DistillTransform",
     "EvaluationTransform",
     "Normals",
@@ -48,6 +52,12 @@ _MOST_OF_A_CROP = 0.75  # that one class may fill
 _REDRAWS = 10
 _BRIGHTNESS, _CONTRAST, _HUE = 32 / 255, (0.5, 1.5), 18  # hue in steps of 2 degrees
 _HUE_STEPS = 180
+_NYUD_FRAME = (45, 43, 427, 565)  # top, left, height, width: what of a Kinect's picture has depth all around
+_EIGEN_CROP = (45, 41, 426, 560)  # where depth is evaluated
+_DEPTH_CROP = CATALOGUE["nyu-depth"].size
+_CLASSIFIED = (224, 224)
+_MOST_TURN = 2.5  # degrees
+_GAMMA, _LIGHT, _TINT = (0.9, 1.1), (0.75, 1.25), (0.9, 1.1)
 
 
 class Normals(tv_tensors.Mask):
@@ -152,6 +162,40 @@ class DistillTransform:
 
 
 @dataclass(frozen=True)
+class CropTransform:
+    """What DINOv2's linear classifiers learn from: as `DistillTransform`, but resized bicubically."""
+
+    size: Size = _CLASSIFIED
+    mean: Colour = IMAGE_MEAN
+    std: Colour = IMAGE_STD
+
+    def __call__(self, item: Item, seed: int) -> Item:
+        """The item's image, augmented as the seed says."""
+        draw = np.random.default_rng(seed)
+        item = _as_tensors(item)
+        image = _resized(F.crop(item["image"], *_random_part(_size(item), draw)), self.size)
+        item["image"] = F.horizontal_flip(image) if draw.random() < 0.5 else image
+        return _finished(item, self.size, self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class ClassifyTransform:
+    """What they are measured on: the shorter side brought to 256/224 of the network's, and the middle of it."""
+
+    size: Size = _CLASSIFIED
+    mean: Colour = IMAGE_MEAN
+    std: Colour = IMAGE_STD
+
+    def __call__(self, item: Item, seed: int = 0) -> Item:
+        """The item's image; the seed does not matter."""
+        item = _as_tensors(item)
+        factor = max(self.size) * 256 / 224 / min(_size(item))
+        high, wide = (max(round(side * factor), cut) for side, cut in zip(_size(item), self.size, strict=True))
+        item["image"] = F.center_crop(_resized(item["image"], (high, wide)), list(self.size))
+        return _finished(item, self.size, self.mean, self.std)
+
+
+@dataclass(frozen=True)
 class ViewTransform:
     """The middle of an image, as much as has the network's proportions, resized: stage 1's images to be looked at."""
 
@@ -168,6 +212,72 @@ class ViewTransform:
         box = (height - high) // 2, (width - wide) // 2, high, wide
         item["image"] = F.resized_crop(item["image"], *box, size=list(self.size), antialias=True)
         return _finished(item, self.size, self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class DepthTransform:
+    """NYUd's augmentation in DINOv2's depth probes, which is that of BTS.
+
+    The frame without its border; turned by up to 2.5 degrees, p 0.5; mirrored, p 0.5; cropped to 416 x 544; gamma,
+    brightness and each channel changed by up to 10, 25 and 10%, p 0.5; normalised; padded around the centre to `size`,
+    which a backbone's patches divide.
+    """
+
+    size: Size = _DEPTH_CROP
+    mean: Colour = IMAGE_MEAN
+    std: Colour = IMAGE_STD
+
+    def __call__(self, item: Item, seed: int) -> Item:
+        """The item, augmented as the seed says."""
+        draw = np.random.default_rng(seed)
+        item = _each(_as_tensors(item), lambda value: F.crop(value, *_NYUD_FRAME))
+        if draw.random() < 0.5:
+            angle = draw.uniform(-_MOST_TURN, _MOST_TURN)
+            item = _each(item, lambda value: _turned(value, angle))
+        if draw.random() < 0.5:
+            item = _each(item, F.horizontal_flip)
+        top, left = (int(draw.integers(own - cut + 1)) for own, cut in zip(_size(item), _DEPTH_CROP, strict=True))
+        item = _each(item, lambda value: F.crop(value, top, left, *_DEPTH_CROP))
+        if draw.random() < 0.5:
+            tint = torch.from_numpy(draw.uniform(*_TINT, 3)).float().view(3, 1, 1)
+            light = item["image"] ** draw.uniform(*_GAMMA) * draw.uniform(*_LIGHT) * tint
+            item["image"] = tv_tensors.Image(light.clamp(0, 1))
+        return _finished(item, self.size, self.mean, self.std)
+
+
+@dataclass(frozen=True)
+class DepthEvaluationTransform:
+    """NYUd's images as they are, normalised and padded around the centre; `box` int64 (4,) is Eigen's crop in them."""
+
+    size: Size = CATALOGUE["nyu-depth"].tested_size
+    mean: Colour = IMAGE_MEAN
+    std: Colour = IMAGE_STD
+
+    def __call__(self, item: Item, seed: int = 0) -> Item:
+        """The item at the network's size; the seed does not matter. Raises UserError unless it is 480 x 640."""
+        item = _as_tensors(item)
+        expected = CATALOGUE["nyu-depth"].tested_size
+        if _size(item) != expected:
+            height, width = _size(item)
+            raise UserError(
+                f"the image {item.get('name', '')} is {height} x {width}: NYUd is evaluated on a crop of"
+                f" {expected[0]} x {expected[1]}."
+            )
+        top, left = ((full - own) // 2 for full, own in zip(self.size, expected, strict=True))
+        above, aside, height, width = _EIGEN_CROP
+        box = torch.tensor([top + above, left + aside, height, width])
+        return _finished(item, self.size, self.mean, self.std) | {"box": box}
+
+
+def _resized(image: Any, size: Size) -> Any:
+    return F.resize(image, list(size), interpolation=F.InterpolationMode.BICUBIC, antialias=True).clamp(0, 1)
+
+
+def _turned(value: Any, angle: float) -> Any:
+    """Turned around the centre: the image between its pixels, labels to the nearest; nothing is known beyond."""
+    if isinstance(value, tv_tensors.Image):
+        return F.rotate(value, angle, interpolation=F.InterpolationMode.BILINEAR, fill=0)
+    return F.rotate(value, angle, fill=IGNORE)
 
 
 def scaled(item: Item, scale: float) -> Item:

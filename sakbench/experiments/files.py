@@ -31,6 +31,8 @@ from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import (
     Experiment,
     Row,
+    classification,
+    depth_probe,
     longer,
     multi_task,
     pairs,
@@ -160,6 +162,15 @@ def _pairs(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return (pairs(scale, seed, scale.encoder(entry.backbone), exact.identity(), exact.COUNT),)
 
 
+def _depth(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    backbone = scale.encoder(entry.backbone)
+    return tuple(depth_probe(scale, seed, layers, backbone, teachers=entry.teachers) for layers in (1, 4))
+
+
+def _classified(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return (classification(scale, seed, scale.encoder(entry.backbone), teachers=entry.teachers),)
+
+
 def _nothing(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return ()
 
@@ -179,10 +190,18 @@ MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "upper bound": (_bound, ("teachers", "fuse", "fraction", "steps", "student", "teacher_size")),
     "oracle": (_oracle, ("teachers", "teacher_size")),
     "pairs": (_pairs, ("backbone", "student")),
+    "classification": (_classified, ("backbone", "teachers", "student", "teacher_size")),
+    "linear depth": (_depth, ("backbone", "teachers", "student", "teacher_size")),
     "published": (_nothing, ()),
 }
 _EVERY_ROW = ("name", "model", "published", "note", "scales")
-_OF_NO_TASK = ("pairs", "stage 1")
+# Models whose rows give no number of a task, and what they give.
+_GIVES = {
+    "pairs": tuple(QUANTITIES),
+    "stage 1": ("rep_sim",),
+    "classification": ("accuracy", "knn"),
+    "linear depth": ("depth_lin1", "depth_lin4"),
+}
 _WITH_TEACHERS = ("sak", "sak with similarity", "stage 1", "upper bound", "oracle")
 _WORDS = {"decoder": ("simple", "mlore"), "fuse": ("addition", "concat", "mor")}
 
@@ -226,12 +245,11 @@ def parse(text: str, name: str, where: str) -> Experiment:
         dataset_of("paper", head.benchmark)
     entries = [_entry(row, head.defaults, f"row {i} of {where}") for i, row in enumerate(head.row, 1)]
     quantities = {"rep_sim", *(f"rep_sim {name}" for entry in entries for name in entry.teachers)}
-    if any(entry.model == "pairs" for entry in entries):
-        quantities |= set(QUANTITIES)
+    quantities |= {quantity for entry in entries for quantity in _GIVES.get(entry.model, ())}
     for column in head.columns:
         if column not in quantities:
             raise unknown(f"quantity for columns of {where}", column, quantities)
-    if not head.columns and (without := [entry.model for entry in entries if entry.model in _OF_NO_TASK]):
+    if not head.columns and (without := [entry.model for entry in entries if entry.model in _GIVES]):
         raise UserError(f"columns of {where} is missing: rows of model {without[0]} give no number of a task.")
     used = {key for entry in entries for key in MODELS[entry.model][1]} | set(_EVERY_ROW)
     for key in head.defaults:

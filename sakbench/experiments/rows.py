@@ -6,12 +6,13 @@ from typing import Literal
 
 from sakbench import backbones
 from sakbench.runs.scales import Scale
-from sakbench.runs.spec import PAIRS, RunSpec
+from sakbench.runs.spec import LINEAR, PAIRS, RunSpec
 from sakbench.tasks.names import info as task_info
 from sakbench.training.recipe import Recipe
 
 # Versions of code that numbers depend on: how archives are read and augmented, how pairs are measured.
-_READING, _LOOKING = 1, 1
+_READING, _LOOKING, _LINEAR_DEPTH, _CLASSIFYING = 1, 1, 1, 1
+_CLASSIFIED = (224, 224)  # D.6
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,49 @@ def upper_bound(scale: Scale, seed: int, teachers: Sequence[str], fuse: str) -> 
 def probe(scale: Scale, seed: int, backbone: str) -> RunSpec:
     """Heads trained on a frozen backbone."""
     return _tasks_run(scale, seed, backbone, frozen=True, recipe=scale.probe)
+
+
+def depth_probe(
+    scale: Scale, seed: int, layers: Literal[1, 4], backbone: str | None = None, *, teachers: Sequence[str] = ()
+) -> RunSpec:
+    """DINOv2's linear depth head on one or four levels of a frozen backbone, or of the student of `teachers`."""
+    backbone = backbone or scale.vit
+    run = _tasks_run(
+        scale,
+        seed,
+        backbone,
+        tasks=("depth",),
+        recipe=scale.depth,
+        teachers=tuple(teachers),
+        frozen=True,
+        decoder=f"lin{layers}",
+        start=stage1(scale, seed, teachers) if teachers else None,
+    )
+    return replace(run, size=backbones.info(backbone).padded(scale.size) if scale.size else run.size)
+
+
+def classification(scale: Scale, seed: int, backbone: str | None = None, *, teachers: Sequence[str] = ()) -> RunSpec:
+    """Linear classifiers and nearest neighbours on a frozen backbone, or on the student of `teachers`."""
+    backbone = backbone or scale.vit
+    return RunSpec(
+        kind="classify",
+        scale=scale.name,
+        dataset=scale.distill_dataset,
+        backbone=backbone,
+        recipe=scale.classify,
+        seed=seed,
+        train_images=scale.distill_images,
+        test_split=scale.distill_test[0],
+        test_images=scale.distill_test[1] or scale.test_images,
+        inputs=(*_inputs(scale, scale.distill_dataset, backbone), f"classified {_CLASSIFYING}"),
+        teachers=tuple((name, scale.encoder(name)) for name in teachers),
+        frozen=True,
+        start=stage1(scale, seed, teachers) if teachers else None,
+        size=_CLASSIFIED if scale.size else _size(scale, backbone),
+        norm=scale.norm,
+        sam_padding=_padding(scale, backbone),
+        noise=scale.noise if teachers else "position",
+    )
 
 
 def rival(scale: Scale, seed: int, name: str, *, frozen: bool = False) -> RunSpec:
@@ -231,7 +275,7 @@ def _tasks_run(
         test_images=scale.test_images,
         inputs=(
             *_inputs(scale, scale.dataset, backbone, *(scale.encoder(name) for name in teachers)),
-            *_metrics(tasks or scale.tasks),
+            *_metrics(tasks or scale.tasks, decoder),
         ),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         adapter_paths=adapter_paths,
@@ -254,11 +298,13 @@ def _tasks_run(
 
 def inputs_today(spec: RunSpec, scale: Scale) -> tuple[str, ...]:
     """What a run's numbers would rest on if it were done now; a stored one may rest on other versions."""
-    return (*_inputs(scale, spec.dataset, *spec.backbones), *_metrics(spec.tasks))
+    return (*_inputs(scale, spec.dataset, *spec.backbones), *_metrics(spec.tasks, spec.decoder))
 
 
-def _metrics(tasks: Sequence[str]) -> tuple[str, ...]:
+def _metrics(tasks: Sequence[str], decoder: str) -> tuple[str, ...]:
     """What is measured is part of a run's identity: with another metric it is measured anew."""
+    if decoder in LINEAR:
+        return (f"linear depth {_LINEAR_DEPTH}",)
     return tuple(f"{task} {task_info(task).metric}" for task in tasks)
 
 

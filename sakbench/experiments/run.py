@@ -38,7 +38,7 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
             f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale"
             f" {' or '.join(experiment.scales)}."
         )
-    if experiment.benchmark not in ("", scale.published):
+    if experiment.benchmark not in ("", scale.published, *scale.also):
         raise UserError(
             f"{experiment.name} is about {experiment.benchmark}, and {scale.dataset} is not: leave --dataset out."
         )
@@ -112,5 +112,7 @@ def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
         return []
     if work.kind == "score":
         return [(work.dataset, work.test_split, work.test_images)]
-    learned = "distill" if work.kind == "distill" else "train"
-    return [(work.dataset, learned, work.train_images), (work.dataset, work.test_split, work.test_images)]
+    learned = "distill" if work.kind in ("distill", "classify") else "train"
+    splits = [(learned, work.train_images), (work.test_split, work.test_images)]
+    splits += [("val", work.test_images)] * (work.kind == "classify")
+    return [(work.dataset, split, count) for split, count in splits]

@@ -5,6 +5,18 @@ from sakbench.metrics.base import IGNORE, Metric, NoValidPixel
 from sakbench.metrics.boundary import OdsF
 from sakbench.metrics.maxf import MaxF
 from sakbench.metrics.miou import MeanIoU
-from sakbench.metrics.rmse import RMSE
+from sakbench.metrics.neighbours import neighbours_classes
+from sakbench.metrics.rmse import RMSE, ImageRMSE
 
-__all__ = ["IGNORE", "RMSE", "MaxF", "MeanAngularError", "MeanIoU", "Metric", "NoValidPixel", "OdsF"]
+__all__ = [
+    "IGNORE",
+    "RMSE",
+    "ImageRMSE",
+    "MaxF",
+    "MeanAngularError",
+    "MeanIoU",
+    "Metric",
+    "NoValidPixel",
+    "OdsF",
+    "neighbours_classes",
+]

@@ -1,12 +1,14 @@
 """Decoders: from each task's four maps to its logits. A student takes one by name."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from sakbench.errors import unknown
 from sakbench.models.head import Head
+from sakbench.models.linear_depth import LinearDepth
 from sakbench.models.mlore import MLoRE
 
 
@@ -28,7 +30,12 @@ class Heads(nn.ModuleDict):
         return {task: head(maps[task], output_size) for task, head in self.items()}
 
 
-DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {"simple": Heads, "mlore": MLoRE}
+DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {
+    "simple": Heads,
+    "mlore": MLoRE,
+    "lin1": partial(LinearDepth, levels=1),
+    "lin4": partial(LinearDepth, levels=4),
+}
 
 
 def make(name: str, dims: Sequence[int], tasks: Mapping[str, int]) -> nn.Module:

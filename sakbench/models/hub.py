@@ -131,7 +131,8 @@ def _describe(encoder: Encoder) -> dict[str, Any]:
     shape = {"image_size": list(encoder.image_size), "grid": list(encoder.grid)}
     if encoder.name:
         norm = "native" if encoder.renormalisation else "paper"
-        return {"name": encoder.name, **shape, "norm": norm, "sam_padding": encoder.sam_padding}
+        more = {"class_token": True} if encoder.class_token else {}
+        return {"name": encoder.name, **shape, "norm": norm, "sam_padding": encoder.sam_padding, **more}
     vit = encoder.vit
     if isinstance(vit, VisionTransformer) and not encoder.renormalisation:
         block: Any = vit.blocks[0]

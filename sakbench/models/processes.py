@@ -34,6 +34,20 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
+def gathered(value: Tensor) -> Tensor:
+    """The rows (n, ...) of all processes, process by process; each may have another number of them."""
+    if world() == 1:
+        return value
+    count = torch.tensor([len(value)], device=value.device)
+    counts = [torch.zeros_like(count) for _ in range(world())]
+    distributed.all_gather(counts, count)
+    most = max(int(each) for each in counts)
+    padded = torch.cat([value, value.new_zeros(most - len(value), *value.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(each)] for part, each in zip(parts, counts, strict=True)])
+
+
 def summed(value: Tensor) -> Tensor:
     """The sum over all processes; gradients flow back into every process's value."""
     return value if world() == 1 else _Sum.apply(value)

@@ -184,7 +184,7 @@ def _profiles(frame: pd.DataFrame) -> dict[str, dict[str, Measure]]:
 
 def digits(quantity: str) -> int:
     """How many digits of a task, or of another quantity, are told: metres and cosines are small numbers."""
-    if quantity == "depth" or quantity.startswith("rep_sim"):
+    if quantity.startswith("depth") or quantity.startswith("rep_sim"):
         return 4
     return 3 if quantity.startswith("change ") else 2
 
@@ -192,7 +192,7 @@ def digits(quantity: str) -> int:
 def _published(published: pd.DataFrame, place: tuple[str, str], scale: Scale) -> dict[str, float]:
     """The paper's numbers of a row, a frozen model's bias profile among them; none for another data set's."""
     table, row = place
-    of_scale = published["dataset"].fillna("").isin(("", scale.published, _DISTILLED_ON))
+    of_scale = published["dataset"].fillna("").isin(("", scale.published, *scale.also, _DISTILLED_ON))
     published = published[of_scale]
     rows = published[(published["table"] == table) & (published["row"] == row)]
     if row.endswith(FREEZE):

@@ -16,7 +16,7 @@ Weights = Mapping[str, Path]  # local files by backbone
 def identity(bank: Bank, weights: Weights) -> str:
     """All that its features depend on beside the images: the backbone, its weights, how it sees them."""
     digest = backbones.weights_digest(bank.backbone, weights.get(bank.backbone))
-    return f"{bank.backbone} {digest} {bank.norm} {bank.sam_padding}"
+    return f"{bank.backbone} {digest} {bank.norm} {bank.sam_padding}" + " class token" * bank.class_token
 
 
 def image_size(bank: Bank) -> int:
@@ -29,7 +29,8 @@ def size_in_bytes(bank: Bank) -> int:
     entry = backbones.info(bank.backbone)
     seen = entry.image_size if entry.own_input else image_size(bank)
     sides = [seen // stride for stride in entry.strides]
-    return kept.size_in_bytes(bank.count, zip(sides, sides, entry.dims, strict=True))
+    tokens = 2 if bank.class_token and entry.prefix_tokens else 1
+    return kept.size_in_bytes(bank.count, zip(sides, sides, [tokens * dim for dim in entry.dims], strict=True))
 
 
 def missing(runs: Iterable[RunSpec], weights: Weights) -> list[Bank]:

@@ -14,7 +14,9 @@ from sakbench import backbones
 from sakbench.accounting.counting import Macs, count
 from sakbench.backbones.encoder import Encoder
 from sakbench.models.agglomeration import Agglomerated
+from sakbench.models.classifiers import RoutedClassifier
 from sakbench.models.parameters import parameter_count, set_trainable
+from sakbench.runs import classification
 from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import Model, build, output_size
 
@@ -63,16 +65,19 @@ def inference(run: RunSpec) -> tuple[int, Macs]:
 def weightless(run: RunSpec) -> Model:
     """The run's student on the meta device, with shapes but no weights; what the run trains is marked."""
     with torch.device("meta"), _Undrawn():
-        student = build(run, lambda name: weightless_encoder(name, run.size))
+        beside = run.probes_linearly and not run.is_sak
+        student = build(run, lambda name: weightless_encoder(name, run.size, class_token=beside))
     set_trainable(student, "freeze" if run.frozen else "full")
     return student.eval()
 
 
-def weightless_encoder(name: str, size: tuple[int, int] | None) -> Encoder:
+def weightless_encoder(name: str, size: tuple[int, int] | None, *, class_token: bool = False) -> Encoder:
     """A backbone on the meta device, for images (H, W) of that size; for its own where it has one, or if None."""
     own = backbones.info(name).own_input
     with torch.device("meta"), _Undrawn():
-        return backbones.create(name, image_size=None if own else size, pretrained=False).eval()
+        return backbones.create(
+            name, image_size=None if own else size, pretrained=False, class_token=class_token
+        ).eval()
 
 
 class _Undrawn(TorchFunctionMode):
@@ -99,6 +104,8 @@ def _shape_of(run: RunSpec) -> RunSpec:
 @cache
 def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
     """Parameters, trained ones, multiplications of one image, and those executed in parts that do not learn."""
+    if run.kind == "classify":
+        return _classifier(run)
     student, images = weightless(run), _images(run.backbone, run.size)
 
     def forward() -> None:
@@ -112,6 +119,18 @@ def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
     if run.fuse:
         frozen += sum(_encoder_macs(name, run.size) for _, name in run.teachers)
     return parameter_count(student), parameter_count(student, trainable=True), whole, frozen
+
+
+def _classifier(run: RunSpec) -> tuple[int, int, Macs, int]:
+    """The same of a frozen model under all its classifiers."""
+    with torch.device("meta"), _Undrawn():
+        model = classification.build(run, lambda name: weightless_encoder(name, run.size)).eval()
+    images = _images(run.backbone, run.size)
+    frozen = model.student if isinstance(model, RoutedClassifier) else model.encoder
+    everything, kept = parameter_count(model), parameter_count(frozen)
+    whole = count(model, lambda: model.predict(model.represent(images)))
+    below = count(model, lambda: model.represent(images)).executed
+    return everything, everything - kept, whole, below
 
 
 @cache

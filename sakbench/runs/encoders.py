@@ -6,7 +6,7 @@ from sakbench.runs.place import Place
 from sakbench.runs.spec import RunSpec
 
 
-def load(name: str, spec: RunSpec, place: Place) -> Encoder:
+def load(name: str, spec: RunSpec, place: Place, *, final_norm: bool = False) -> Encoder:
     """A backbone with its weights, for the images of a run. One with an input of its own brings them to it itself."""
     return backbones.create(
         name,
@@ -14,4 +14,6 @@ def load(name: str, spec: RunSpec, place: Place) -> Encoder:
         weights=place.weights.get(name),
         norm=spec.norm,
         sam_padding=spec.sam_padding,
+        class_token=spec.probes_linearly and not spec.is_sak,
+        final_norm=final_norm and not spec.is_sak,
     )

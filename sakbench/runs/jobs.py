@@ -20,19 +20,20 @@ class Bank:
     size: tuple[int, int] | None = None  # of the backbone's input, its own if None
     norm: Literal["paper", "native"] = "paper"
     sam_padding: Literal["crop", "stretch"] = "crop"
+    class_token: bool = False
 
     @classmethod
     def of(cls, run: RunSpec, split: str, count: int, backbone: str, *, flipped: bool = False) -> Self:
         """The features that a run reads of one of its backbones."""
         # each teacher sees images of its own size, whatever the student sees
         size = run.size if backbone == run.backbone else None
-        return cls(run.dataset, split, count, backbone, flipped, size, run.norm, run.sam_padding)
+        return cls(run.dataset, split, count, backbone, flipped, size, run.norm, run.sam_padding, run.probes_linearly)
 
     @property
     def id(self) -> str:
         """A readable identity."""
         choices = [str(self.size)] * (self.size is not None) + [self.norm] * (self.norm != "paper")
-        choices += [self.sam_padding] * (self.sam_padding != "crop")
+        choices += [self.sam_padding] * (self.sam_padding != "crop") + ["class token"] * self.class_token
         flipped = ["flipped"] * self.flipped
         return "/".join([self.dataset, self.split, str(self.count), self.backbone, *choices, *flipped])
 
@@ -98,7 +99,7 @@ def _cost(run: RunSpec) -> float:
 
 def banks_of(run: RunSpec) -> list[Bank]:
     """The features that a run reads: its teachers' where it distils, its own backbone's where that is frozen."""
-    if run.scale != "mini" or run.kind == "pairs":
+    if run.scale != "mini" or run.kind in ("pairs", "classify"):
         return []  # scale paper's would fill terabytes: its teachers look on while it trains
     teachers = [backbone for _, backbone in run.teachers]
     banks = []

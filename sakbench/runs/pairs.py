@@ -25,11 +25,12 @@ from sakbench.errors import UserError, unknown
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
 from sakbench.models.processes import rank
-from sakbench.runs import artifacts
+from sakbench.runs import artifacts, encoders
 from sakbench.runs.artifacts import MAPS
 from sakbench.runs.place import Place
+from sakbench.runs.session import Learned, Session
 from sakbench.runs.spec import PAIRS, RunSpec
-from sakbench.runs.students import classes_of, output_size
+from sakbench.runs.students import build, classes_of, output_size
 from sakbench.training.loop import Interrupted
 from sakbench.training.precision import computing_in
 from sakbench.training.progress import Progress
@@ -41,6 +42,22 @@ _BATCH = {"mini": 40, "paper": 4}  # pictures
 _LABELS = "labels before", "labels after"
 _BELIEFS = "beliefs before", "beliefs after"
 _RENDERED_SIDE = 128  # of scale mini's scenes: what is more than that its models have never seen
+
+
+def look_at(session: Session) -> Learned:
+    """A run that looks at pairs, with its backbone alone or with the student that it starts from."""
+    spec, place = session.spec, session.place
+    model: PlainStudent | Encoder
+    if spec.start is None:
+        model = encoders.load(spec.backbone, spec, place)
+    else:
+        student = build(spec.start, partial(encoders.load, spec=spec.start, place=place))
+        assert isinstance(student, PlainStudent)
+        student.load_state_dict(session.weights_of(spec.start))
+        model = student
+    model.eval()
+    metrics, left = measure(spec, model.to(session.device), place, session.report, session.stop)
+    return Learned(metrics, left=left)
 
 
 def measure(

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from sakbench.data.archives import ArchiveSplit, open_split
-from sakbench.data.transforms import DistillTransform, EvaluationTransform, Transform, TuneTransform, ViewTransform
+from sakbench.data.transforms import (
+    DepthEvaluationTransform,
+    DepthTransform,
+    DistillTransform,
+    EvaluationTransform,
+    Transform,
+    TuneTransform,
+    ViewTransform,
+)
 from sakbench.errors import UserError
 from sakbench.metrics.boundary import label_edges
 from sakbench.runs import encoders
@@ -14,6 +22,7 @@ from sakbench.runs.material import Batch, Material
 from sakbench.runs.place import Place
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import RunSpec
+from sakbench.runs.students import tested_size
 from sakbench.tasks.base import Task
 from sakbench.training import loader
 from sakbench.training.committee import Committee
@@ -21,8 +30,9 @@ from sakbench.training.committee import Committee
 
 def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
     """The photographs of a run, from the folder `place.data`."""
-    size = spec.size
+    size, test_size = spec.size, tested_size(spec)
     assert size is not None
+    assert test_size is not None
     device = torch.device("cpu" if place.on_cpu else "cuda")
     distils = spec.kind == "distill"
     together = place.images or get_scale(spec.scale).layouts[spec.kind].images
@@ -38,15 +48,18 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
 
     labels = tuple(chosen)
     # A crop is drawn again where one class fills it, so that all runs see the same crops whatever they learn.
-    augmented_by = labels if distils else tuple(dict.fromkeys((*labels, "semseg")))
+    augmented_by = labels if distils or spec.probes_linearly else tuple(dict.fromkeys((*labels, "semseg")))
+    of_depth = spec.dataset == "nyu-depth"
 
     def training(start: int) -> Any:
-        augmented = DistillTransform(size) if distils else TuneTransform(size)
+        tuned = DepthTransform(size) if of_depth else TuneTransform(size)
+        augmented = DistillTransform(size) if distils else tuned
         images = _open(spec, "train", place, augmented_by, augmented, spec.train_images)
         return loader.draw(images, spec.recipe.batch_size, spec.seed, start, parts=parts, workers=place.workers)
 
     def held_out(wanted: tuple[str, ...]) -> Any:
-        plain = ViewTransform(size) if distils else EvaluationTransform(size)
+        tested = DepthEvaluationTransform(test_size) if of_depth else EvaluationTransform(test_size)
+        plain = ViewTransform(size) if distils else tested
         images = _open(spec, spec.test_split, place, wanted, plain, spec.test_images)
         for batch in loader.in_order(images, together, workers=place.workers):
             yield onlookers(_with_truth(batch, spec))

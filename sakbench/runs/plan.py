@@ -40,12 +40,15 @@ def label(spec: RunSpec) -> str:
         return f"{label(spec.start)}, protocol {spec.protocol}"
     if spec.kind == "pairs":
         return f"pairs seen by {short(spec.backbone)}" + ", norms alone" * (spec.start is None)
+    if spec.kind == "classify":
+        student = f"SAK {spec.committee}{_sizes(spec)}" if spec.teachers else short(spec.backbone)
+        return f"classifiers on {student}"
     words = _words(spec)
     scale = get_scale(spec.scale)
     if spec.kind == "distill":
         usual, images = scale.distill, scale.distill_images
     else:
-        usual = scale.probe if spec.frozen else scale.tune
+        usual = scale.depth if spec.probes_linearly else scale.probe if spec.frozen else scale.tune
         images = get_scale(spec.scale, spec.dataset).train_images
     steps = [f"{spec.recipe.steps} steps"] * (spec.recipe.steps != usual.steps)
     return ", ".join([words, *[f"{spec.train_images} images"] * (spec.train_images != images), *steps])
@@ -88,6 +91,8 @@ def _words(spec: RunSpec) -> str:
             *([spec.decoder] if spec.decoder != "simple" else []),
         ]
         return ", ".join([f"stage 2 {spec.committee}{_sizes(spec)}", *changes])
+    if spec.probes_linearly:
+        return f"depth {spec.decoder} on {backbone}"
     if spec.frozen:
         return f"probe {backbone}"
     student = f"single-task {spec.tasks[0]}" if len(spec.tasks) == 1 else "multi-task"

@@ -69,6 +69,7 @@ def stored(
             weights=place.weights.get(bank.backbone),
             norm=bank.norm,
             sam_padding=bank.sam_padding,
+            class_token=bank.class_token,
         ),
         data.load(bank.dataset, bank.split, bank.count),
         banks.image_size(bank),

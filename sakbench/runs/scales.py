@@ -58,6 +58,8 @@ class Scale:
     probe: Recipe  # heads (and routers) on a frozen backbone
     gamma: float
     max_dist: float  # odsF's tolerance, as a share of the image's diagonal
+    depth: Recipe  # DINOv2's linear depth probes
+    classify: Recipe  # DINOv2's linear classifiers; the rate is a factor of the sweep's
     about: str
     control: str = ""  # random weights at SAM's resolution
     sizes: Mapping[str, Size] = field(default_factory=dict)  # by the paper's names, where there are several
@@ -65,6 +67,7 @@ class Scale:
     rival_recipes: Mapping[str, Rival] = field(default_factory=dict)  # and how we distil them where we have not
     kin: dict[str, str] = field(default_factory=dict)  # encoders trained as CLIP was
     published: str = "PASCAL-Context"  # of which data set the published numbers beside it are
+    also: tuple[str, ...] = ()  # other data sets of the paper that it stands for
     distill_dataset: str = ""  # where stage 1's images are from, if not from `dataset`
     # on what Rep Sim is measured: a split and how many of its images, as many as `test_images` if 0
     distill_test: tuple[str, int] = ("test", 0)
@@ -101,6 +104,10 @@ MINI = Scale(
     tune=Recipe(steps=1000, batch_size=8, lr=1e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     probe=Recipe(steps=1500, batch_size=8, lr=2e-3, weight_decay=1e-6, schedule="poly", clip=10.0),
     gamma=1.0,  # paper B.6
+    depth=Recipe(
+        steps=600, batch_size=8, lr=1e-3, weight_decay=1e-2, schedule="cosine", warmup=200, warmup_lr=1e-6, clip=35.0
+    ),
+    classify=Recipe(steps=400, batch_size=64, lr=4.0, schedule="cosine", optimizer="sgd"),
     max_dist=0.016,  # at 64x64 one pixel, diagonals included; the paper's 0.0075 would be less than one
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's numbers.",
@@ -109,6 +116,7 @@ MINI = Scale(
     # is what the student begins as.
     rival_recipes={"RADIO": Rival("radio", ("DINOv2", "CLIP", "SAM")), "Theia": Rival("theia", ("DINOv2", "CLIP"))},
     distill_dataset="miniworld-pascal",
+    also=("ImageNet-1k",),
 )
 
 # Mini's second data set: furnished rooms with depth. Stage 1 stays what it is, as the paper's stays ImageNet's.
@@ -117,6 +125,7 @@ _MINI_NYUD = replace(
     dataset="miniworld-nyud",
     tasks=("semseg", "depth", "normals", "boundary"),
     published="NYUD-v2",
+    also=("NYUd",),
 )
 
 _IMAGENET = catalogue.get("imagenet-1k")
@@ -135,6 +144,22 @@ STAGE1 = Recipe(
     min_lr=1e-5,
 )
 STAGE2 = Recipe(steps=40_000, batch_size=4, lr=2e-5, weight_decay=1e-6, schedule="poly", clip=10.0)
+
+# DINOv2's released configuration of its linear depth heads (clipped, warmed up for a third of its steps)
+LINEAR_DEPTH = Recipe(
+    steps=38_400,
+    batch_size=16,
+    lr=1e-4,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup=12_800,
+    warmup_lr=1e-7,
+    min_lr=1e-12,
+    clip=35.0,
+)
+
+# 10 epochs of 1,250 steps of 8 x 128 images; rates are those of a batch of 256
+LINEAR_CLASSIFIERS = Recipe(steps=12_500, batch_size=1024, lr=4.0, schedule="cosine", optimizer="sgd")
 
 # Table 10
 _SIZES = {
@@ -174,6 +199,8 @@ PAPER = Scale(
     probe=STAGE2,
     gamma=1.0,  # B.6
     max_dist=_PASCAL.max_dist,
+    depth=LINEAR_DEPTH,
+    classify=LINEAR_CLASSIFIERS,
     about="the paper's models, data and recipes; the rows named paper are its printed numbers.",
     rivals=_SIZES["ViT-B"].rivals,
     kin={"DFN CLIP": "vit_base_patch16_clip_224.dfn2b", "SigLIP": "vit_base_patch16_siglip_512.webli"},
@@ -182,7 +209,7 @@ PAPER = Scale(
     size=_PASCAL.size,
     distill_size=(384, 384),
     # 8 x 16 and 2 x 2 images in the paper; on one GPU stage 2's four fit at once, as BatchNorm would have them.
-    layouts={"distill": Layout(8, 16), "tasks": Layout(2, 4), "score": Layout(1, 8)},
+    layouts={"distill": Layout(8, 16), "tasks": Layout(2, 4), "score": Layout(1, 8), "classify": Layout(8, 128)},
 )
 
 SCALES = {scale.name: scale for scale in (MINI, PAPER)}
@@ -198,13 +225,16 @@ CHOICES = {
 }
 
 
+RECIPES = ("distill", "tune", "probe", "depth", "classify")
+
+
 def with_choices(scale: Scale, **chosen: str) -> Scale:
     """The scale with other choices than its own. Raises `UserError` for a word that is none of a choice's."""
     for name, word in chosen.items():
         if word not in CHOICES[name]:
             raise unknown(f"--{name.replace('_', '-')}", word, CHOICES[name])
     scale = replace(scale, **chosen)  # type: ignore[arg-type]
-    recipes = {name: replace(getattr(scale, name), precision=scale.precision) for name in ("distill", "tune", "probe")}
+    recipes = {name: replace(getattr(scale, name), precision=scale.precision) for name in RECIPES}
     return replace(scale, **recipes)
 
 
@@ -235,7 +265,7 @@ def dataset_of(name: str, benchmark: str) -> str:
     Raises `UserError` if there is no such scale, or nothing of the kind there.
     """
     scale = get(name)
-    known = {one.published: one.dataset for one in _DATASETS[name].values()}
+    known = {title: one.dataset for one in _DATASETS[name].values() for title in (one.published, *one.also)}
     if benchmark and benchmark not in known:
         raise unknown("benchmark", benchmark, known)
     return known[benchmark] if benchmark else scale.dataset
@@ -257,8 +287,6 @@ def _on(scale: Scale, dataset: catalogue.DataSet) -> Scale:
 _DATASETS = {
     "mini": {scale.dataset: scale for scale in (MINI, _MINI_NYUD)},
     "paper": {
-        name: PAPER if name == PAPER.dataset else _on(PAPER, entry)
-        for name, entry in catalogue.CATALOGUE.items()
-        if entry.tasks
+        name: PAPER if name == PAPER.dataset else _on(PAPER, entry) for name, entry in catalogue.CATALOGUE.items()
     },
 }

@@ -17,10 +17,11 @@ from sakbench.training.recipe import Count, Recipe
 # A name that is one of several words.
 Task = Annotated[str, NAMES]
 BoundaryProtocol = Annotated[str, tuple(PROTOCOLS)]
-Decoder = Annotated[str, ("simple", "mlore")]
+Decoder = Annotated[str, ("simple", "mlore", "lin1", "lin4")]
 Fusion = Annotated[str, ("", "addition", "concat", "mor")]
 Method = Annotated[str, ("", "radio", "theia")]
 
+LINEAR = ("lin1", "lin4")  # decoders of DINOv2's depth probes
 PAIRS = "pairs"  # how the input that is a set of counterfactual pairs begins
 
 _ADDED = (
@@ -32,6 +33,7 @@ _ADDED = (
     "fuse",
     "nyud_truth",
     "method",
+    "optimizer",
 )  # after the first stored results
 
 
@@ -41,11 +43,12 @@ class RunSpec:
 
     `kind` is `distill` (stage 1: the committee's representations on unlabelled images), `tasks` (stage 2, the
     single- and multi-task baselines and the frozen probes, which differ by `teachers`, `frozen` and `tasks`), `score`
-    (a `tasks` run, its `start`, evaluated once more under another protocol) or `pairs` (what a frozen backbone, and the
-    heads of its `start` if it has one, make of counterfactual pairs).
+    (a `tasks` run, its `start`, evaluated once more under another protocol), `pairs` (what a frozen backbone, and the
+    heads of its `start` if it has one, make of counterfactual pairs) or `classify` (linear classifiers, and nearest
+    neighbours, on a frozen backbone or on the student of its `start`).
     """
 
-    kind: Literal["distill", "tasks", "score", "pairs"]
+    kind: Literal["distill", "tasks", "score", "pairs", "classify"]
     scale: str
     dataset: str
     backbone: str
@@ -81,7 +84,7 @@ class RunSpec:
     @property
     def trains(self) -> bool:
         """Whether anything is trained in it; otherwise it looks at what there is."""
-        return self.kind in ("distill", "tasks")
+        return self.kind in ("distill", "tasks", "classify")
 
     @property
     def committee(self) -> str:
@@ -107,6 +110,11 @@ class RunSpec:
     def is_fixed(self) -> bool:
         """Whether its features can be kept: those of a frozen backbone that nothing has trained before."""
         return self.frozen and not self.is_sak and not self.method
+
+    @property
+    def probes_linearly(self) -> bool:
+        """Whether it learns depth as DINOv2's linear probes do (paper Table 27)."""
+        return self.decoder in LINEAR
 
     @property
     def newcomers(self) -> tuple[tuple[str, str], ...]:
@@ -149,6 +157,8 @@ def _adds_teachers(run: RunSpec, start: RunSpec) -> bool:
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in spec.items() if key not in _ADDED or value != _DEFAULTS[key]}
+    if kept["recipe"]["optimizer"] == "adamw":
+        kept["recipe"] = {key: value for key, value in kept["recipe"].items() if key != "optimizer"}
     return {**kept, "start": _plain(spec["start"])} if spec["start"] else kept
 
 
@@ -160,8 +170,9 @@ _BEGINS_WITH = {
     "tasks": (None, "distill"),
     "score": ("tasks",),
     "pairs": (None, "tasks"),
+    "classify": (None, "distill"),
 }
-_NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",), "pairs": ()}
+_NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",), "pairs": (), "classify": ()}
 
 # What a plain value must be, and how that is said. The largest whole number is that of a database's column.
 _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {

@@ -22,7 +22,7 @@ from sakbench.models.upper_bound import UpperBound
 from sakbench.runs import artifacts
 from sakbench.runs.artifacts import WEIGHTS
 from sakbench.runs.spec import RunSpec
-from sakbench.tasks import protocols
+from sakbench.tasks import depth, protocols
 from sakbench.tasks.base import Task
 from sakbench.training.checkpoint import write_tensors
 from sakbench.training.scenes import TARGET_SIZE
@@ -44,6 +44,8 @@ def classes_of(dataset: str) -> Sequence[str]:
 
 def tasks_of(spec: RunSpec) -> dict[str, Task]:
     """The tasks of a run, measured as it says."""
+    if spec.probes_linearly:
+        return {"depth": depth.make_linear()}
     protocol = protocols.get(spec.protocol)
     boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
     classes, metrics = {"semseg": len(classes_of(spec.dataset))}, {"boundary": boundary}
@@ -53,6 +55,14 @@ def tasks_of(spec: RunSpec) -> dict[str, Task]:
 def output_size(spec: RunSpec) -> tuple[int, int]:
     """The size (H, W) of the maps that a run's student is trained to give."""
     return spec.size if spec.size and spec.scale != "mini" else TARGET_SIZE
+
+
+def tested_size(spec: RunSpec) -> tuple[int, int] | None:
+    """The size (H, W) of the network's input in a run's evaluation: it is another than in training for NYUd alone."""
+    if spec.size is None or spec.scale == "mini" or not spec.tasks:
+        return spec.size
+    about = catalogue.get(spec.dataset)
+    return spec.size if about.test_size is None else backbones.info(spec.backbone).padded(about.test_size)
 
 
 def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Model:

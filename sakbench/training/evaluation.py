@@ -30,13 +30,19 @@ _AHEAD = 8  # images per thread that may wait to be counted
 
 @torch.inference_mode()
 def task_metrics(
-    student: SAK | PlainStudent | UpperBound, batches: Batches, tasks: dict[str, Task], *, threads: int = 1
+    student: SAK | PlainStudent | UpperBound,
+    batches: Batches,
+    tasks: dict[str, Task],
+    *,
+    threads: int = 1,
+    mirrored: bool = False,
 ) -> dict[str, float]:
     """Each task's metric over all images.
 
     A batch may hold a `box` (b, 4) for each image: top, left, height and width within its padding, which is cut away.
     `truth/TASK` is what a task is measured against where that is not what it is trained on. Boundaries are counted on
-    `threads` cores while the device goes on.
+    `threads` cores while the device goes on. `mirrored` takes the mean of an image's logits and its mirror's, which is
+    for tasks whose maps a mirror only moves.
     """
     student.eval()
     forward = Compiled(student) if compiles(next(student.parameters()).device) else student
@@ -48,6 +54,9 @@ def task_metrics(
             known = batch.get(FROZEN)
             size = (height, width)
             logits = forward(batch["image"], size) if known is None else student.predict(known, size)
+            if mirrored:
+                flipped = forward(batch["image"].flip(-1), size)
+                logits = {name: (logits[name] + flipped[name].flip(-1)) / 2 for name in tasks}
             for name, task in tasks.items():
                 metric = metrics[name]
                 target = batch[f"truth/{name}" if f"truth/{name}" in batch else name]

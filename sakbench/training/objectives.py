@@ -4,8 +4,10 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sakbench.models.agglomeration import Agglomerated, agglomeration_loss
+from sakbench.models.classifiers import Classifier
 from sakbench.models.distillation import teacher_loss
 from sakbench.models.plain import PlainStudent
 from sakbench.models.sak import SAK
@@ -96,6 +98,39 @@ class TaskObjective(nn.Module):
             for name, task in self.tasks.items()
         }
         return {**losses, **distilled}
+
+
+class ClassifyObjective(nn.Module):
+    """Linear classifiers on a frozen model: the cross-entropies of all, each times its rate (see `Sweep`)."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module; but what is frozen stays as in evaluation."""
+        super().train(mode)
+        for part in self.model.children():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def survey(self, parts: list[Batch]) -> Whole:
+        """How many images these parts of a batch hold."""
+        return {"images": torch.tensor(sum(len(part["label"]) for part in parts))}
+
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
+        """From `label` and `image`, or what is `represented` of it; of a part of a batch, the part's share."""
+        known = batch.get("represented")
+        if known is None:
+            with torch.no_grad():
+                known = self.model.represent(batch["image"])
+        logits = self.model.predict(known)
+        classifiers, images, _ = logits.shape
+        labels = batch["label"].expand(classifiers, images)
+        each = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").sum(1)
+        count = images if whole is None else whole["images"]
+        return {"classifiers": (each * self.model.sweep.rates).sum() / count}
 
 
 def _distillation(maps: dict[str, list[Tensor]], batch: Batch, whole: Whole | None) -> Losses:

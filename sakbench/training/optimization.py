@@ -1,4 +1,4 @@
-"""One step of optimisation: gradients of a batch, clipped, and AdamW."""
+"""One step of optimisation: gradients of a batch, clipped, and AdamW or SGD."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -35,9 +35,7 @@ class Optimization:
         self.device = self.accelerator.device
         self.computing = computing_in(recipe.precision, self.device.type)
         objective.to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(objective), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )
+        self.optimizer = _optimizer(_parameter_groups(objective), recipe)
         self.model: nn.Module = objective
         self.call: Callable[..., dict[str, Tensor]] = objective
 
@@ -77,6 +75,12 @@ class Optimization:
             for name, value in losses.items():
                 summed[name] = value.detach() + summed[name] if name in summed else value.detach()
         return summed
+
+
+def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _parameter_groups(objective: nn.Module) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Optimisation of one training run with AdamW. Learning rates are per step, not per epoch."""
+    """Optimisation of one training run, with AdamW or with SGD (momentum 0.9). Rates are per step, not per epoch."""
 
     steps: Count
     batch_size: Count
@@ -22,6 +22,7 @@ class Recipe:
     min_lr: float = 0.0  # where the cosine ends
     clip: float | None = None  # largest norm of the gradient of all losses together
     precision: Precision = "fp32"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
 
     def lr_at(self, step: int) -> float:
         """Learning rate of `step` (0-based): linear warm-up, then cosine, or poly with power 0.9."""

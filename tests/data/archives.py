@@ -1,7 +1,7 @@
 """Tiny copies of the real data sets in their real layouts, for any test that needs files to read.
 
-`pascal_context(folder)`, `nyud(folder)` and `imagenet(folder)` write one and return its folder. Contents are a function
-of the name of an image; names are "train0", "train1", ..., "test0", ...
+`pascal_context(folder)`, `nyud(folder)`, `nyu_depth(folder)` and `imagenet(folder)` write one and return its folder.
+Contents are a function of the name of an image; names are "train0", "train1", ..., "test0", ...
 """
 
 import zlib
@@ -143,6 +143,22 @@ def nyud(
             _write_png(folder / f"edge/{name}.png", edge * np.uint8(255))
             if variant == "png":
                 _write_png(folder / f"normals/{name}.png", normals)
+    return folder
+
+
+def nyu_depth(folder: Path, *, train: int = 3, test: int = 2, size: Size = (480, 640)) -> Path:
+    """NYUd in BTS's copy: lists of images and depths, in millimetres, in folders of scenes."""
+    for split, count in (("train", train), ("test", test)):
+        lines = []
+        for place, name in enumerate(names(split, count)):
+            scene = folder / f"room_{place}"
+            parts = regions(name, size, 6)
+            scene.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_picture(name, size)).save(scene / f"rgb_{name}.jpg", quality=90)
+            depth = np.array([0, 500, 2000, 9750, 4000, 12000], dtype=np.uint16)[parts]
+            _write_png(scene / f"sync_depth_{name}.png", depth)
+            lines.append(f"/{scene.name}/rgb_{name}.jpg /{scene.name}/sync_depth_{name}.png 518.8579")
+        _write_list(folder / f"nyu_{split}.txt", lines)
     return folder
 
 

@@ -389,7 +389,7 @@ def test_check_counts_what_is_missing(tmp_path, pascal, nyud, capsys):
     assert "test lacks 1 of 3 images: test0." in problems
     assert "the list of train names train0 more than once" in problems
     assert "val.txt is missing" in problems
-    assert [absent["dataset"] for absent in told["absent"]] == ["imagenet-1k"]
+    assert [absent["dataset"] for absent in told["absent"]] == ["nyu-depth", "imagenet-1k"]
 
 
 def test_check_refuses_images_beyond_the_networks_size(tmp_path):
@@ -420,6 +420,6 @@ def test_check_in_processes_tells_the_same(tmp_path):
 
 def test_an_empty_folder_is_not_whole(tmp_path, capsys):
     assert data_check.check(tmp_path, as_json=False) == 2
-    assert capsys.readouterr().out.count("is not here: get") == 3
+    assert capsys.readouterr().out.count("is not here: get") == 4
     with pytest.raises(UserError, match="cannot be listed"):
         data_check.check(tmp_path / "nothing", as_json=False)

@@ -19,7 +19,7 @@ from sakbench.data.archives.imagenet import ImageNet
 from sakbench.data.archives.locate import ARCHIVES, candidates
 from sakbench.data.archives.nyud import Nyud
 from sakbench.data.archives.pascal_context import PascalContext
-from sakbench.data.archives.split import listed
+from sakbench.data.archives.split import Archive, listed
 from sakbench.data.catalogue import DataSet, Size
 from sakbench.errors import UserError
 
@@ -87,7 +87,7 @@ def _check(about: DataSet, folder: Path, workers: int, progress: Progress) -> Re
     work: list[tuple[SplitReport, list[str]]] = []
     for split in catalogue.SPLITS:
         try:
-            names = archive.listed(split) if isinstance(archive, ImageNet) else listed(archive, split)
+            names = listed(archive, split)
         except UserError as error:
             report.problems.append(str(error))
             continue
@@ -97,7 +97,7 @@ def _check(about: DataSet, folder: Path, workers: int, progress: Progress) -> Re
         _find_repeated(report, split, names if not isinstance(archive, ImageNet) else ())
         step = max(1, len(names) // _SAMPLE) if isinstance(archive, ImageNet) else 1
         work.append((found, [names[row] for row in range(0, len(names), step)]))
-    if not isinstance(archive, ImageNet):
+    if isinstance(archive, PascalContext | Nyud):
         report.layout = [
             f"{pattern} ({len(names)})"
             for shelf in archive.shelves.values()
@@ -113,7 +113,7 @@ def _check(about: DataSet, folder: Path, workers: int, progress: Progress) -> Re
 
 
 def _read_all(
-    archive: PascalContext | Nyud | ImageNet,
+    archive: Archive,
     about: DataSet,
     work: list[tuple[SplitReport, list[str]]],
     workers: int,
@@ -145,9 +145,7 @@ class _Inspected:
     troubles: dict[str, str | None]  # by kind: None if right, "" if missing, else what is wrong
 
 
-def _inspect_all(
-    archive: PascalContext | Nyud | ImageNet, tasks: tuple[str, ...], names: list[str], workers: int
-) -> Iterable[_Inspected]:
+def _inspect_all(archive: Archive, tasks: tuple[str, ...], names: list[str], workers: int) -> Iterable[_Inspected]:
     inspect = partial(_inspect, archive, tasks)
     workers = min(workers, len(names) // _CHUNK)
     if workers <= 1:
@@ -168,7 +166,7 @@ def _inspect_apart(inspect: Callable[[str], _Inspected], names: list[str], worke
             raise
 
 
-def _inspect(archive: PascalContext | Nyud | ImageNet, tasks: tuple[str, ...], name: str) -> _Inspected:
+def _inspect(archive: Archive, tasks: tuple[str, ...], name: str) -> _Inspected:
     """Read an image and its labels."""
     troubles: dict[str, str | None] = {}
 
@@ -231,10 +229,11 @@ def _compare_sizes(report: Report, about: DataSet, sizes: Counter[Size]) -> None
     """Sizes that evaluation cannot pad to the network's, and sizes that the paper's copy does not have."""
     if about.name == "imagenet-1k":
         return
-    network = f"{about.size[0]} x {about.size[1]}"
-    large = sum(count for (high, wide), count in sizes.items() if high > about.size[0] or wide > about.size[1])
+    most = about.tested_size
+    network = f"{most[0]} x {most[1]}"
+    large = sum(count for (high, wide), count in sizes.items() if high > most[0] or wide > most[1])
     if large:
-        first = next(size for size in sizes if size[0] > about.size[0] or size[1] > about.size[1])
+        first = next(size for size in sizes if size[0] > most[0] or size[1] > most[1])
         report.problems.append(
             f"{large} images are larger than the network's {network}, such as {first[0]} x {first[1]}, and cannot be"
             f" evaluated, which pads and never resizes: {catalogue.how_to_get(about)}."

@@ -1,15 +1,19 @@
-"""ImageNet-1k in its folders: train/n01440764/*.JPEG, val/ in class folders or flat. Labels are not used.
+"""ImageNet-1k in its folders: train/n01440764/*.JPEG, val/ in class folders, or flat beside LOC_val_solution.csv.
+
+A class is a folder's place among the sorted folders of train/. Stage 1 uses no labels, and needs none.
 
 Listing 1.28 million files takes minutes on a network disk, so the list is kept in the cache. It is made again when the
 modification time of any folder in it has changed, which adding, removing or renaming a file does.
 """
 
+import csv
 import hashlib
 import io
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -22,6 +26,7 @@ from sakbench.data.archives.kept import write_whole
 from sakbench.errors import UserError
 
 CLASS_FOLDER = re.compile(r"n\d{8}")
+_SOLUTION = "LOC_val_solution.csv"
 _ENDINGS = (".jpeg", ".jpg", ".png")
 
 
@@ -61,6 +66,34 @@ class ImageNet:
     def boundary_source(self, name: str, shape: tuple[int, int]) -> NDArray[np.int32]:
         """There is none."""
         raise UserError("ImageNet-1k has no boundary.")
+
+    def label(self, name: str) -> int:
+        """The class of an image, 0 to 999. Raises UserError where nothing tells it."""
+        parts = name.split("/")
+        wnid = parts[1] if len(parts) > 2 else self._solution.get(Path(parts[-1]).stem, "")
+        if wnid not in self._classes:
+            raise UserError(
+                f"nothing tells the class of {self.folder / name}: put the images of val/ into class folders, or"
+                f" {_SOLUTION} beside it."
+            )
+        return self._classes[wnid]
+
+    @cached_property
+    def _classes(self) -> dict[str, int]:
+        _, *folders = self._folders(self.folder / "train")
+        return {folder.name: number for number, folder in enumerate(folders)}
+
+    @cached_property
+    def _solution(self) -> dict[str, str]:
+        """The class folder of each image of val/, where the file of Kaggle's copy is there."""
+        try:
+            with (self.folder / _SOLUTION).open(encoding="utf-8", newline="") as file:
+                rows = csv.DictReader(file)
+                return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise UserError(f"{self.folder / _SOLUTION} cannot be read ({error}): get it again.") from error
 
     def listed(self, split: str) -> Names:
         """The names of a split in order, from the cache or by listing its folders; raises UserError for none."""

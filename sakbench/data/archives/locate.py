@@ -4,13 +4,15 @@ from pathlib import Path
 
 from sakbench.data import catalogue
 from sakbench.data.archives.imagenet import CLASS_FOLDER, ImageNet
+from sakbench.data.archives.nyu_depth import NyuDepth
 from sakbench.data.archives.nyud import Nyud
 from sakbench.data.archives.pascal_context import PascalContext
 from sakbench.errors import UserError
 
-ARCHIVES: dict[str, type[PascalContext] | type[Nyud] | type[ImageNet]] = {
+ARCHIVES: dict[str, type[PascalContext] | type[Nyud] | type[NyuDepth] | type[ImageNet]] = {
     "pascal-context": PascalContext,
     "nyud-v2": Nyud,
+    "nyu-depth": NyuDepth,
     "imagenet-1k": ImageNet,
 }
 
@@ -40,7 +42,7 @@ def find(dataset: str, root: Path) -> Path:
     about = catalogue.get(dataset)
     found = candidates(dataset, root)
     if not found:
-        marks = " and ".join(f"{mark}/" for mark in ARCHIVES[dataset].marks)
+        marks = " and ".join(mark if "." in mark else f"{mark}/" for mark in ARCHIVES[dataset].marks)
         raise UserError(
             f"{about.title} is not in {root}: neither it nor a folder in it holds {marks};"
             f" {catalogue.how_to_get(about)}."
@@ -52,7 +54,7 @@ def find(dataset: str, root: Path) -> Path:
 
 def _holds(dataset: str, folder: Path) -> bool:
     """Whether a folder looks like the data set's: by what is in it, not by its name."""
-    if not all((folder / mark).is_dir() for mark in ARCHIVES[dataset].marks):
+    if not all((folder / mark).exists() for mark in ARCHIVES[dataset].marks):
         return False
     if dataset != "imagenet-1k":
         return True

@@ -13,6 +13,7 @@ from sakbench.data import catalogue
 from sakbench.data.archives.files import Array, Shelf
 from sakbench.data.archives.imagenet import ImageNet
 from sakbench.data.archives.locate import ARCHIVES, find
+from sakbench.data.archives.nyu_depth import NyuDepth
 from sakbench.data.archives.nyud import Nyud
 from sakbench.data.archives.pascal_context import PascalContext
 from sakbench.errors import UserError, unknown
@@ -43,7 +44,8 @@ class ArchiveSplit:
     length, 255 in all channels where ignored; depth float32 (h, w) in metres, 255 where ignored. With
     `with_boundary_source` there is `boundary_source` too, int32 (h, w): PASCAL-Context's label map or NYUD-v2's
     boundary map, from which an evaluation makes its truth (`sakbench.metrics.boundary.label_edges` of it, or NYUD-v2's
-    map itself); a transform pads it with 0, and `box` says where to cut it out again.
+    map itself); a transform pads it with 0, and `box` says where to cut it out again. With `with_label` there is
+    `label`, ImageNet-1k's class from 0.
 
     `split[row, seed]` gives that seed to the transform: a sampler that yields such pairs makes an item a function of
     the pair alone, whichever worker reads it. A row alone has seed 0.
@@ -56,6 +58,7 @@ class ArchiveSplit:
     tasks: tuple[str, ...] = ()
     transform: Transform | None = None
     with_boundary_source: bool = False
+    with_label: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,6 +73,9 @@ class ArchiveSplit:
             item[task] = self.archive.target(name, task, shape)
         if self.with_boundary_source:
             item["boundary_source"] = self.archive.boundary_source(name, shape)
+        if self.with_label:
+            assert isinstance(self.archive, ImageNet)
+            item["label"] = self.archive.label(name)
         return self.transform(item, int(seed)) if self.transform else item
 
     def subset(self, count: int) -> "ArchiveSplit":
@@ -97,6 +103,7 @@ def open_split(
     tasks: Iterable[str] = (),
     transform: Transform | None = None,
     with_boundary_source: bool = False,
+    with_label: bool = False,
 ) -> ArchiveSplit:
     """The "train" or "test" split of a data set below `root`, with the labels of `tasks`.
 
@@ -113,19 +120,22 @@ def open_split(
         if task not in about.tasks:
             raise unknown(f"task of {about.title}", task, about.tasks)
     archive = ARCHIVES[dataset](find(dataset, root))
-    names: Sequence[str]
-    if isinstance(archive, ImageNet):
-        names = archive.listed(split)
-    else:
-        names = listed(archive, split)
+    names = listed(archive, split)
+    if isinstance(archive, PascalContext | Nyud):
         kinds = ("image", *wanted, *(("boundary",) if with_boundary_source else ()))
         for kind in dict.fromkeys(kinds):
             _require_files(archive.shelves[kind], kind, names, about, archive.folder, archive.names(split))
-    return ArchiveSplit(archive, dataset, split, names, wanted, transform, with_boundary_source)
+    if with_label:
+        if not isinstance(archive, ImageNet):
+            raise UserError(f"{about.title} has no class for a whole image.")
+        archive.label(names[0])  # a flat folder without its list is found out now
+    return ArchiveSplit(archive, dataset, split, names, wanted, transform, with_boundary_source, with_label)
 
 
-def listed(archive: PascalContext | Nyud, split: str) -> tuple[str, ...]:
+def listed(archive: PascalContext | Nyud | NyuDepth | ImageNet, split: str) -> Sequence[str]:
     """The names of a split, in the order of its list. Raises UserError for a list that is absent, empty or no text."""
+    if isinstance(archive, NyuDepth | ImageNet):
+        return archive.listed(split)
     path = archive.names(split)
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())

@@ -1,0 +1,249 @@
+"""Runs of kind `classify`: DINOv2's sweep of linear classifiers, and nearest neighbours, on a frozen model."""
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sakbench import backbones, data
+from sakbench.backbones.encoder import Encoder
+from sakbench.data.archives import open_split
+from sakbench.data.transforms import ClassifyTransform, CropTransform
+from sakbench.metrics import neighbours_classes
+from sakbench.metrics.neighbours import NEIGHBOURS
+from sakbench.models.classifiers import RATES, Classifier, PlainClassifier, RoutedClassifier
+from sakbench.models.processes import gathered, total
+from sakbench.models.sak import SAK, carry_over
+from sakbench.runs import encoders
+from sakbench.runs.learning import grid_of
+from sakbench.runs.material import Batch, Material
+from sakbench.runs.scales import get as get_scale
+from sakbench.runs.session import Learned, Session
+from sakbench.runs.spec import RunSpec
+from sakbench.runs.students import classes_of
+from sakbench.training import loader
+from sakbench.training.objectives import ClassifyObjective
+from sakbench.training.order import coins_of_step, rows_of_step
+from sakbench.training.scenes import images_tensor
+
+_BATCH = 50  # rendered images that are looked at at once
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Batches with a `label`, and an `image` or what a model represents of it: to learn from, the same once each and in
+    order, those that the classifier is chosen by, and those that it is measured on."""
+
+    learned: Material
+    known: Callable[[], Iterable[Batch]]
+    chosen: Callable[[], Iterable[Batch]]
+    tested: Callable[[], Iterable[Batch]]
+    chosen_by: str
+
+
+def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Classifier:
+    """The frozen model under its classifiers, on the backbone that `load` gives."""
+    classes, encoder = class_count(spec), load(spec.backbone)
+    if not spec.teachers:
+        return PlainClassifier(encoder, classes)
+    teachers = {name: backbones.info(backbone).dim for name, backbone in spec.teachers}
+    return RoutedClassifier(SAK(encoder, teachers, noise=spec.noise), classes)
+
+
+def class_count(spec: RunSpec) -> int:
+    """How many classes there are: mini's are those of the object that shows most."""
+    return len(classes_of(spec.dataset)) if spec.scale == "mini" else 1000
+
+
+def classify(session: Session) -> Learned:
+    """Learn the sweep, choose a classifier, measure it, and ask the nearest neighbours.
+
+    The chosen classifier is the best one on mini's split `val`; ImageNet-1k has none, so that there, as in DINOv2's
+    protocol, it is the best one on the images that it is measured on.
+    """
+    spec = session.spec
+    model = build(spec, partial(encoders.load, spec=spec, place=session.place, final_norm=True))
+    if isinstance(model, RoutedClassifier):
+        assert spec.start is not None
+        carry_over(session.weights_of(spec.start), model.student, grid_of(spec.start))
+        model.student.requires_grad_(False)
+    else:
+        model.encoder.requires_grad_(False)
+    model.to(session.device).eval()
+    given = _scenes(session, model) if spec.scale == "mini" else _photographs(session)
+    seconds = session.train(ClassifyObjective(model), given.learned)
+    model.eval()
+    with session.computing, torch.inference_mode():
+        shares = _accuracies(model, given.chosen(), given.learned)
+        best = int(shares.argmax())
+        accuracy = (
+            shares[best] if given.chosen is given.tested else _accuracies(model, given.tested(), given.learned)[best]
+        )
+        neighbours = _neighbours(session, model, given)
+    kind, rate = model.names[best // len(RATES)], RATES[best % len(RATES)]
+    images = f"{spec.dataset} {spec.test_split} {spec.test_images}"
+    protocols = {
+        "accuracy": f"best of {len(shares)} linear classifiers on {given.chosen_by}, {images}",
+        "knn": f"{NEIGHBOURS} nearest of {spec.train_images} by cosine, {images}",
+    }
+    metrics = [
+        {
+            "task": name,
+            "metric": metric,
+            "value": float(value),
+            "unit": "%",
+            "higher_is_better": True,
+            "protocol": protocols[name],
+        }
+        for name, metric, value in (
+            ("accuracy", "top-1 accuracy", accuracy),
+            ("knn", "k-NN accuracy", neighbours),
+        )
+    ]
+    rates = [round(float(share), 3) for share in shares]
+    return Learned(metrics, seconds, {"features": kind, "rate": rate, "accuracies": rates})
+
+
+def _accuracies(model: Classifier, batches: Iterable[Batch], material: Material) -> Tensor:
+    """The share of right classes of each classifier, percent."""
+    right: Tensor | None = None
+    count = 0
+    for raw in batches:
+        batch = material.prepare(raw)
+        found = (model.predict(_represented(model, batch)).argmax(-1) == batch["label"]).sum(1)
+        right = found if right is None else right + found
+        count += len(batch["label"])
+    assert right is not None
+    return 100 * total(right) / total(torch.tensor(count, device=right.device))
+
+
+def _neighbours(session: Session, model: Classifier, given: _Labelled) -> float:
+    """The share of right classes among those that each image's nearest neighbours vote for, percent."""
+    known, labels = _looked_up(model, given.known(), given.learned)
+    queries, truth = _looked_up(model, given.tested(), given.learned)
+    known, labels = gathered(known), gathered(labels)
+    found = neighbours_classes(queries, known, labels, class_count(session.spec))
+    return float(100 * total((found == truth).sum()) / total(torch.tensor(len(truth), device=truth.device)))
+
+
+def _looked_up(model: Classifier, batches: Iterable[Batch], material: Material) -> tuple[Tensor, Tensor]:
+    vectors, labels = [], []
+    for raw in batches:
+        batch = material.prepare(raw)
+        vectors.append(model.neighbourly(_represented(model, batch)).half())
+        labels.append(batch["label"])
+    return torch.cat(vectors), torch.cat(labels)
+
+
+def _represented(model: Classifier, batch: Batch) -> list[Tensor]:
+    return batch["represented"] if "represented" in batch else model.represent(batch["image"])
+
+
+def _scenes(session: Session, model: Classifier) -> _Labelled:
+    """Rendered scenes in memory; what a frozen backbone makes of them, plain and mirrored, is asked once."""
+    spec = session.spec
+    size = spec.size[0] if spec.size else backbones.info(spec.backbone).image_size
+
+    def batches(split: str, count: int) -> Callable[[], Iterable[Batch]]:
+        scenes = data.load(spec.dataset, split, count)
+        labels = torch.from_numpy(np.asarray(scenes.dominant).astype(np.int64))
+
+        def each() -> Iterable[Batch]:
+            for first in range(0, count, _BATCH):
+                rows = np.arange(first, min(first + _BATCH, count))
+                yield {"image": images_tensor(scenes, rows, size), "label": labels[rows]}
+
+        return each
+
+    known = batches("distill", spec.train_images)
+    learned = _kept(model, known) if isinstance(model, PlainClassifier) else _seen(known)
+
+    def training(start: int) -> Generator[Batch]:
+        step = start
+        while True:
+            rows = rows_of_step(spec.train_images, spec.recipe.batch_size, spec.seed, step)
+            yield learned(rows, coins_of_step(spec.recipe.batch_size, spec.seed, step))
+            step += 1
+
+    material = Material(training, list, list, lambda batch: _moved(batch, session.device))
+    chosen, tested = batches("val", spec.test_images), batches(spec.test_split, spec.test_images)
+    return _Labelled(material, known, chosen, tested, f"val {spec.test_images}")
+
+
+Rows = Callable[[np.ndarray, np.ndarray], Batch]  # scenes by number, and which of them are mirrored
+
+
+def _kept(model: PlainClassifier, batches: Callable[[], Iterable[Batch]]) -> Rows:
+    """What a model represents of all scenes."""
+    sides: tuple[list[list[Tensor]], list[list[Tensor]]] = ([], [])
+    labels = []
+    with torch.inference_mode():
+        device = next(model.parameters()).device
+        for batch in batches():
+            labels.append(batch["label"])
+            for kept, image in zip(sides, (batch["image"], batch["image"].flip(-1)), strict=True):
+                kept.append([kind.cpu() for kind in model.represent(image.to(device))])
+    plain, mirrored = ([torch.cat(kind) for kind in zip(*kept, strict=True)] for kept in sides)
+    known = torch.cat(labels)
+
+    def rows(numbers: np.ndarray, flips: np.ndarray) -> Batch:
+        flip = torch.from_numpy(flips)[:, None]
+        pairs = zip(plain, mirrored, strict=True)
+        return {"represented": [torch.where(flip, b[numbers], a[numbers]) for a, b in pairs], "label": known[numbers]}
+
+    return rows
+
+
+def _seen(batches: Callable[[], Iterable[Batch]]) -> Rows:
+    """The scenes themselves, for a model that learns in the middle."""
+    everything = list(batches())
+    images, labels = (torch.cat([batch[name] for batch in everything]) for name in ("image", "label"))
+
+    def rows(numbers: np.ndarray, flips: np.ndarray) -> Batch:
+        flip = torch.from_numpy(flips).view(-1, 1, 1, 1)
+        chosen = images[numbers]
+        return {"image": torch.where(flip, chosen.flip(-1), chosen), "label": labels[numbers]}
+
+    return rows
+
+
+def _photographs(session: Session) -> _Labelled:
+    """ImageNet-1k, read while training."""
+    spec, place = session.spec, session.place
+    assert spec.size is not None
+    assert place.data is not None
+    together = place.images or get_scale(spec.scale).layouts[spec.kind].images
+    augmented, plain = CropTransform(spec.size), ClassifyTransform(spec.size)
+
+    def images(split: str, transform: Any) -> Any:
+        assert place.data is not None
+        return open_split(spec.dataset, split, place.data, transform=transform, with_label=True)
+
+    def in_order(split: str) -> Callable[[], Iterable[Batch]]:
+        return lambda: loader.in_order(images(split, plain), together, workers=place.workers)
+
+    parts = loader.parts_of(spec.recipe.batch_size, together)
+    material = Material(
+        lambda start: loader.draw(
+            images("train", augmented), spec.recipe.batch_size, spec.seed, start, parts=parts, workers=place.workers
+        ),
+        list,
+        list,
+        lambda batch: _moved(batch, session.device),
+        parts,
+    )
+    tested = in_order(spec.test_split)
+    return _Labelled(material, in_order("train"), tested, tested, f"{spec.test_split} itself")
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    def move(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device, non_blocking=True)
+        return [move(one) for one in value] if isinstance(value, list) else value
+
+    return {name: move(value) for name, value in batch.items() if name != "name"}
