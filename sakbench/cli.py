@@ -170,6 +170,28 @@ def _parser() -> argparse.ArgumentParser:
     _json_option(show)
     show.set_defaults(call=_show)
 
+    compare = commands.add_parser("compare", help="by how much one row of a stored table is better than another")
+    compare.add_argument("table", metavar="TABLE", help="a table in the store, e.g. table7")
+    compare.add_argument("rows", nargs=2, metavar="ROW", help="two of its rows: the second is compared with the first")
+    compare.add_argument(
+        "--draws",
+        type=_positive,
+        default=1000,
+        metavar="N",
+        help="of the bootstrap over images and seeds (default 1000)",
+    )
+    _runs_option(compare)
+    compare.set_defaults(call=_compare)
+    routers = commands.add_parser("routers", help="which gates of a table's students differ from uniform beyond noise")
+    routers.add_argument("table", metavar="TABLE", help="a table in the store, e.g. table7")
+    routers.add_argument("--row", default="", metavar="ROW", help="of that row alone (default: all with routers)")
+    routers.set_defaults(call=_routers)
+    for one in (compare, routers):
+        one.add_argument("--scale", default="", help="of the table (default: the store's first)")
+        one.add_argument("--dataset", default="", metavar="NAME", help="of the table (default: the scale's first)")
+        _store_option(one)
+        _json_option(one)
+
     ls = commands.add_parser("ls", help="list the tables and the runs in the store")
     _store_option(ls)
     _json_option(ls)
@@ -710,6 +732,36 @@ def _show(options: argparse.Namespace) -> int:
     from sakbench.report.commands import show
 
     show(options.what, options.store, scale=options.scale, dataset=options.dataset, as_json=options.json)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from sakbench.report.comparing import compare
+
+    compare(
+        options.table,
+        options.rows,
+        options.store,
+        runs=options.runs,
+        scale=options.scale,
+        dataset=options.dataset,
+        draws=options.draws,
+        as_json=options.json,
+    )
+    return 0
+
+
+def _routers(options: argparse.Namespace) -> int:
+    from sakbench.report.comparing import routers
+
+    routers(
+        options.table,
+        options.store,
+        row=options.row,
+        scale=options.scale,
+        dataset=options.dataset,
+        as_json=options.json,
+    )
     return 0
 
 

@@ -36,6 +36,7 @@ from sakbench.experiments.rows import (
     longer,
     multi_task,
     pairs,
+    prism,
     probe,
     rival,
     sak,
@@ -139,6 +140,10 @@ def _with_similarity(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ..
     return (run.start, run) if run.start else (run,)
 
 
+def _prism(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    return (prism(scale, seed, entry.teachers, gamma=entry.gamma),)
+
+
 def _distilled(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return (stage1(scale, seed, entry.teachers, adapter_paths=entry.adapter_paths, before=entry.first),)
 
@@ -186,6 +191,7 @@ MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "probe": (_probe, ("backbone", "fraction", "steps", "student")),
     "sak": (_student, _STUDENT),
     "sak with similarity": (_with_similarity, tuple(key for key in _STUDENT if key != "steps")),
+    "prism": (_prism, ("teachers", "gamma", "fraction", "steps", "student", "teacher_size")),
     "stage 1": (_distilled, ("teachers", "first", "adapter_paths", "student", "teacher_size")),
     "upper bound": (_bound, ("teachers", "fuse", "fraction", "steps", "student", "teacher_size")),
     "oracle": (_oracle, ("teachers", "teacher_size")),
@@ -202,7 +208,7 @@ _GIVES = {
     "classification": ("accuracy", "knn"),
     "linear depth": ("depth_lin1", "depth_lin4"),
 }
-_WITH_TEACHERS = ("sak", "sak with similarity", "stage 1", "upper bound", "oracle")
+_WITH_TEACHERS = ("sak", "sak with similarity", "prism", "stage 1", "upper bound", "oracle")
 _WORDS = {"decoder": ("simple", "mlore"), "fuse": ("addition", "concat", "mor")}
 
 

@@ -221,6 +221,22 @@ def pairs(scale: Scale, seed: int, backbone: str, identity: str, count: int, *, 
     )
 
 
+def prism(scale: Scale, seed: int, teachers: Sequence[str], *, gamma: float | None = None) -> RunSpec:
+    """PRISM's student of `teachers` through both of its stages, by SAK's recipes."""
+    start = replace(stage1(scale, seed, teachers, adapter_paths=False), method="prism")
+    return _tasks_run(
+        scale,
+        seed,
+        scale.vit,
+        teachers=tuple(teachers),
+        adapter_paths=False,
+        routers=False,
+        gamma=scale.gamma if gamma is None else gamma,
+        method="prism",
+        start=start,
+    )
+
+
 def longer(run: RunSpec, factor: float) -> RunSpec:
     """The same run with `factor` times as many steps."""
     return replace(run, recipe=replace(run.recipe, steps=round(run.recipe.steps * factor)))
@@ -291,7 +307,7 @@ def _tasks_run(
         size=_size(scale, backbone),
         norm=scale.norm,
         sam_padding=_padding(scale, backbone, *(scale.encoder(name) for name in teachers)),
-        noise=scale.noise if teachers else "position",
+        noise=scale.noise if teachers and not method else "position",
         nyud_truth=scale.nyud_truth if "boundary" in (tasks or scale.tasks) else "seism",
     )
 

@@ -50,6 +50,16 @@ class Metric(ABC):
             counts = self.count(*piece)
             self.sums = self.sums.to(counts.device) + counts
 
+    def counted(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """The sums of each image of a batch, (B, ...): what a metric of some of the images, or of one, is made of.
+
+        Raises ValueError where the shapes do not match.
+        """
+        if prediction.shape != target.shape:
+            raise ValueError(f"a prediction of shape {tuple(prediction.shape)} does not match {tuple(target.shape)}")
+        prediction, target = prediction.detach(), target.to(prediction.device)
+        return torch.stack([self.count(prediction[i : i + 1], target[i : i + 1]) for i in range(len(target))])
+
     def merge(self, other: Self) -> None:
         """Add what another metric of the same kind and settings has seen; raises ValueError where it is not."""
         if self._settings() != other._settings():

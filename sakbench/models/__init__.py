@@ -7,12 +7,14 @@ from sakbench.models.head import Head
 from sakbench.models.interpolation import bilinear
 from sakbench.models.parameters import parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
+from sakbench.models.prism import Prism
 from sakbench.models.sak import SAK, carry_over
 
 __all__ = [
     "SAK",
     "Head",
     "PlainStudent",
+    "Prism",
     "bilinear",
     "carry_over",
     "distillation_loss",

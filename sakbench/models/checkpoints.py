@@ -6,13 +6,17 @@ from sakbench.errors import UserError
 from sakbench.models import reference
 from sakbench.models.hub import CONFIG, WEIGHTS, ImageSize, read_config
 from sakbench.models.plain import PlainStudent
+from sakbench.models.prism import Prism
 from sakbench.models.sak import SAK
 
-STUDENTS: dict[str, type[SAK] | type[PlainStudent]] = {"SAK": SAK, "PlainStudent": PlainStudent}
+Trained = SAK | Prism | PlainStudent
+STUDENTS: dict[str, type[SAK] | type[Prism] | type[PlainStudent]] = {
+    kind.__name__: kind for kind in (SAK, Prism, PlainStudent)
+}
 FILES = (".pth", ".pt", ".safetensors")  # the authors'
 
 
-def load_checkpoint(path: str | Path, image_size: ImageSize | None = None) -> SAK | PlainStudent:
+def load_checkpoint(path: str | Path, image_size: ImageSize | None = None) -> Trained:
     """The student of a folder that `save_pretrained` wrote (or of its model.safetensors), or of the authors' file.
 
     `image_size`, (H, W) or a side, is what it shall take instead of what it was trained with.

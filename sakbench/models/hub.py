@@ -250,18 +250,21 @@ def _write(folder: Path, student: Saved) -> None:
                 draft.unlink(missing_ok=True)
 
 
+_KINDS = {
+    "SAK": "A SAK student: one encoder that keeps what several vision foundation models know, with an adapter path for "
+    "each of them and routers that mix them for each task (Swiss Army Knife, ICLR 2025).",
+    "Prism": "A PRISM student: one encoder with experts that specialised by themselves in what several vision "
+    "foundation models know, and that each task recombines (Tang et al., ICML 2026).",
+}
+
+
 def card(config: Mapping[str, Any]) -> str:
     """The model's card: what it is, what it was made from, how to load it."""
     teachers, tasks = config["settings"].get("teachers", []), config["settings"]["tasks"]
     encoder = config["encoder"]
     height, width = encoder["image_size"]
     name = encoder["name"] or f"a plain vision transformer, {encoder['depth']} blocks of width {encoder['embed_dim']}"
-    kind = (
-        "A SAK student: one encoder that keeps what several vision foundation models know, with an adapter path for "
-        "each of them and routers that mix them for each task (Swiss Army Knife, ICLR 2025)."
-        if config["model"] == "SAK"
-        else "A baseline: one encoder and a head for each task."
-    )
+    kind = _KINDS.get(config["model"], "A baseline: one encoder and a head for each task.")
     facts = {
         "encoder": name,
         "images": f"{height}x{width} pixels (height x width), RGB, normalised by the mean and std of config.json",

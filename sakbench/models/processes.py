@@ -25,6 +25,12 @@ def standard_normal(batch: int, *shape: int, like: Tensor) -> Tensor:
     return noise[rank() * batch : (rank() + 1) * batch]
 
 
+def uniform_choice(batch: int, among: int, *, device: torch.device) -> Tensor:
+    """This process's share (batch,) of the whole batch's draws of a number below `among`, int64."""
+    drawn = torch.randint(among, (batch * world(),), device=device)
+    return drawn[rank() * batch : (rank() + 1) * batch]
+
+
 def total(value: Tensor) -> Tensor:
     """The sum over all processes, without gradients; the value itself where there is but one."""
     if world() == 1:

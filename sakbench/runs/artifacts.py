@@ -15,6 +15,7 @@ from sakbench.store.records import Artifact
 
 NAME, WEIGHTS = "artifacts.json", "model.safetensors"
 MAPS = "maps.safetensors"  # of a run of pairs, which has no weights
+SUMS = "images.safetensors"  # what the tasks' metrics are made of, image by image
 
 
 def write(folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -43,8 +44,8 @@ def problems(folder: Path) -> dict[Path, str]:
         states = {folder.parent / one.path: one.state(folder.parent / one.path) for one in listed}
     except (OSError, ValueError, TypeError) as error:
         return {sums: f"{sums} cannot be read ({error})."}
-    if not {folder / WEIGHTS, folder / MAPS} & states.keys():
-        return {sums: f"{sums} lists neither {WEIGHTS} nor {MAPS}."}
+    if not {folder / WEIGHTS, folder / MAPS, folder / SUMS} & states.keys():
+        return {sums: f"{sums} lists none of {WEIGHTS}, {MAPS} and {SUMS}."}
     sentences = {"missing": "is missing.", "altered": "has changed since the run left it."}
     return {file: f"{file} {sentences[state]}" for file, state in states.items() if state != "whole"}
 

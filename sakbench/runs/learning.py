@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from sakbench import backbones
+from sakbench.models import prism
 from sakbench.models.agglomeration import Agglomerated, begin_with
 from sakbench.models.parameters import DECODER, parameter_count, set_trainable
 from sakbench.models.plain import PlainStudent
+from sakbench.models.prism import Prism
 from sakbench.models.processes import world
 from sakbench.models.sak import SAK, add_paths, carry_over
 from sakbench.runs import encoders, photographs, rendered
@@ -22,7 +24,7 @@ from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import Model, Student, build, tasks_of, tested_size
 from sakbench.tasks.base import Task
 from sakbench.training import evaluation
-from sakbench.training.objectives import AgglomerationObjective, DistillObjective, TaskObjective
+from sakbench.training.objectives import AgglomerationObjective, DistillObjective, PrismObjective, TaskObjective
 
 _MEASURED_IMAGES = 2048  # from which a teacher's mean and scale are found, where a method standardises them
 
@@ -38,6 +40,8 @@ def distil(session: Session) -> Learned:
             student.measure(name, _last_maps(name, spec, given))
         seconds = session.train(AgglomerationObjective(student), given)
         how = f"cosine of standardised tokens that {student.method.title} heads predict, last level"
+    elif isinstance(student, Prism):
+        seconds = session.train(PrismObjective(student), given)
     else:
         assert isinstance(student, SAK)
         if spec.start is None:
@@ -70,15 +74,22 @@ def tune(session: Session) -> Learned:
         known = session.weights_of(spec.start)
         if isinstance(student, SAK):
             carry_over(known, student, grid_of(spec.start))
+        elif isinstance(student, Prism):
+            prism.begin_with(known, student, grid_of(spec.start))
         else:
             assert isinstance(student, PlainStudent)
             begin_with(known, student, grid_of(spec.start))
     set_trainable(student, "freeze" if spec.frozen else "full")
     if isinstance(student, SAK) and not spec.gamma:
         student.aligners.requires_grad_(False)  # nothing is distilled through them
-    seconds = session.train(TaskObjective(student, chosen, spec.gamma), given)
-    metrics, notes = _evaluate(session, _resized(session, student), chosen, given)
-    return Learned(metrics, seconds, notes, student)
+    if isinstance(student, Prism):
+        student.aligners.requires_grad_(bool(spec.gamma))
+        student.teacher_codes.requires_grad_(bool(spec.gamma))
+        seconds = session.train(PrismObjective(student, chosen, spec.gamma), given)
+    else:
+        seconds = session.train(TaskObjective(student, chosen, spec.gamma), given)
+    metrics, notes, sums = _evaluate(session, _resized(session, student), chosen, given)
+    return Learned(metrics, seconds, notes, student, sums)
 
 
 def score(session: Session) -> Learned:
@@ -89,8 +100,8 @@ def score(session: Session) -> Learned:
     student = _built(session, spec)
     assert not isinstance(student, Agglomerated)
     student.load_state_dict(session.weights_of(spec.start))
-    metrics, notes = _evaluate(session, student.to(session.device), chosen, given)
-    return Learned(metrics, notes=notes)
+    metrics, notes, sums = _evaluate(session, student.to(session.device), chosen, given)
+    return Learned(metrics, notes=notes, sums=sums)
 
 
 def grid_of(stage1: RunSpec) -> tuple[int, int] | None:
@@ -152,19 +163,19 @@ def _resized(session: Session, student: Student) -> Student:
 
 def _evaluate(
     session: Session, student: Student, chosen: dict[str, Task], given: Material
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The metrics of a student's tasks, and notes."""
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, torch.Tensor]]:
+    """The metrics of a student's tasks, notes, and what the metrics are made of."""
     spec = session.spec
     threads = 1 if spec.scale == "mini" else max(1, cores() // world())
     with session.computing:
-        values = evaluation.task_metrics(
+        sums = evaluation.task_sums(
             student, given.test(), chosen, threads=threads, mirrored=spec.dataset == "nyu-depth"
         )
     metrics = [
         {
             "task": f"{name}_{spec.decoder}" if spec.probes_linearly else name,
             "metric": task.metric,
-            "value": values[name],
+            "value": evaluation.metric_of(task, sums[name]),
             "unit": task.unit,
             "higher_is_better": task.higher_is_better,
             "protocol": ", ".join(filter(None, [task.metric, task.new_metric().protocol, _data_set(spec, name)])),
@@ -173,10 +184,14 @@ def _evaluate(
     ]
     notes: dict[str, Any] = {"parameters": parameter_count(student)}
     if (spec.is_sak and spec.routers and spec.adapter_paths) or spec.fuse == "mor":
-        assert not isinstance(student, PlainStudent)
+        assert not isinstance(student, PlainStudent | Prism)
         with session.computing:
             notes["gates"] = evaluation.mean_gates(student, given.views())
-    return metrics, notes | _layout(spec, given)
+    return (
+        metrics,
+        notes | _layout(spec, given),
+        {metric["task"]: sums[name] for metric, name in zip(metrics, chosen, strict=True)},
+    )
 
 
 def _data_set(spec: RunSpec, task: str) -> str:

@@ -111,8 +111,9 @@ def _train_and_evaluate(spec: RunSpec, place: Place, report: Report, stop: Stop)
     session = Session(spec, place, report, stop)
     learned = _KINDS[spec.kind](session)
     left, checkpoint = learned.left, None
+    if learned.student is not None or learned.sums:
+        left = write(place.runs / spec.id, learned.student, spec, learned.sums) if rank() == 0 else []
     if learned.student is not None:
-        left = write(place.runs / spec.id, learned.student, spec) if rank() == 0 else []
         checkpoint = f"{spec.id}/{artifacts.WEIGHTS}"
     elif spec.kind == "score" and spec.start:
         checkpoint = f"{spec.start.id}/{artifacts.WEIGHTS}"

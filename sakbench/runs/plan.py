@@ -64,7 +64,7 @@ def short(backbone: str) -> str:
 
 
 # Methods that distil a committee into a plain backbone, as their students are called here.
-_METHODS = {"radio": "RADIO-like", "theia": "Theia-like"}
+_METHODS = {"radio": "RADIO-like", "theia": "Theia-like", "prism": "PRISM"}
 
 
 def _words(spec: RunSpec) -> str:

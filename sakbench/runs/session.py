@@ -28,13 +28,14 @@ from sakbench.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Learned:
-    """What a run gave: its metrics as the store has them, the seconds of its training loop, notes, and its model if
-    that is to be kept, or the files that it has left itself."""
+    """What a run gave: its metrics as the store has them, the seconds of its training loop, notes; its model, if that
+    is to be kept, what its tasks' metrics are made of, image by image, or the files that it has left itself."""
 
     metrics: list[dict[str, Any]]
     seconds: float = 0.0
     notes: dict[str, Any] = field(default_factory=dict)
     student: Any = None
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
     left: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -19,7 +19,7 @@ Task = Annotated[str, NAMES]
 BoundaryProtocol = Annotated[str, tuple(PROTOCOLS)]
 Decoder = Annotated[str, ("simple", "mlore", "lin1", "lin4")]
 Fusion = Annotated[str, ("", "addition", "concat", "mor")]
-Method = Annotated[str, ("", "radio", "theia")]
+Method = Annotated[str, ("", "radio", "theia", "prism")]
 
 LINEAR = ("lin1", "lin4")  # decoders of DINOv2's depth probes
 PAIRS = "pairs"  # how the input that is a set of counterfactual pairs begins

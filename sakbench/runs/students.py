@@ -2,12 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from sakbench import backbones, tasks, whole
 from sakbench.backbones.encoder import Encoder
@@ -17,10 +20,11 @@ from sakbench.metrics import OdsF
 from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.hub import CARD
 from sakbench.models.plain import PlainStudent
+from sakbench.models.prism import Prism
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.runs import artifacts
-from sakbench.runs.artifacts import WEIGHTS
+from sakbench.runs.artifacts import SUMS, WEIGHTS
 from sakbench.runs.spec import RunSpec
 from sakbench.tasks import depth, protocols
 from sakbench.tasks.base import Task
@@ -33,7 +37,7 @@ _CLASSES = {
     **{name: entry.classes for name, entry in catalogue.CATALOGUE.items()},
 }
 
-Student = SAK | PlainStudent | UpperBound
+Student = SAK | Prism | PlainStudent | UpperBound
 Model = Student | Agglomerated
 
 
@@ -72,6 +76,9 @@ def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Model:
     if spec.fuse:
         teachers = {name: load(backbone) for name, backbone in spec.teachers}
         return UpperBound(encoder, teachers, channels, fuse=spec.fuse, noise=spec.noise, decoder=spec.decoder)
+    if spec.method == "prism":
+        widths = {name: backbones.info(backbone).dim for name, backbone in spec.teachers}
+        return Prism(encoder, widths, channels)
     if spec.method and spec.kind == "distill":
         theirs = {name: (backbones.info(backbone).dim, _grid(spec, backbone)) for name, backbone in spec.teachers}
         return Agglomerated(encoder, theirs, spec.method)
@@ -96,8 +103,10 @@ def _grid(spec: RunSpec, backbone: str) -> tuple[int, int]:
     return height // entry.patch_size, width // entry.patch_size
 
 
-def write(here: Path, model: Model, spec: RunSpec) -> list[dict[str, Any]]:
-    """The model in the form that `from_pretrained` loads, beside the run's spec; returns what it wrote.
+def write(here: Path, model: Model | None, spec: RunSpec, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """The model in the form that `from_pretrained` loads, beside the run's spec, and what its metrics are made of.
+
+    Returns what it wrote; there may be no model, or nothing of metrics.
 
     The files are written in a folder of their own and moved when all are on the disk, the weights last. A card that is
     there already stays.
@@ -108,9 +117,11 @@ def write(here: Path, model: Model, spec: RunSpec) -> list[dict[str, Any]]:
         whole.clear(here)
         draft.mkdir()
         (draft / "run.json").write_text(json.dumps(spec.to_dict(), indent=2))
+        if sums:
+            write_tensors(draft / SUMS, {name: _narrowed(value) for name, value in sums.items()})
         if isinstance(model, UpperBound | Agglomerated):  # of no use elsewhere without its teachers, or tasks
             write_tensors(draft / WEIGHTS, model.state_dict())
-        else:
+        elif model is not None:
             model.about = {"scale": spec.scale, "data set": spec.dataset, "run": spec.id}
             model.output_size = output_size(spec)
             model.save_pretrained(draft)
@@ -119,6 +130,31 @@ def write(here: Path, model: Model, spec: RunSpec) -> list[dict[str, Any]]:
         raise UserError(f"the weights could not be written to {here} ({error}): make room there.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def sums_in(here: Path) -> dict[str, Tensor]:
+    """What the metrics of a run's tasks are made of, image by image; nothing where it left none.
+
+    Raises UserError for a file that is damaged.
+    """
+    file = here / SUMS
+    if not file.exists():
+        return {}
+    problem = artifacts.problems(here).get(file)
+    try:
+        if problem:
+            raise ValueError(problem)
+        return {
+            name: value.long() if not value.is_floating_point() else value for name, value in load_file(file).items()
+        }
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read ({error}): delete {here}, and the run is done again.") from error
+
+
+def _narrowed(value: Tensor) -> Tensor:
+    """Counts of an image's pixels need no 64 bits."""
+    small = not value.is_floating_point() and bool((value.abs() < 2**31).all())
+    return value.to(torch.int32) if small else value
 
 
 def _publish(draft: Path, here: Path) -> list[dict[str, Any]]:

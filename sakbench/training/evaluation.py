@@ -9,15 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from sakbench.metrics import Metric
 from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.autocast import without_autocast
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
-from sakbench.models.processes import total, world
+from sakbench.models.prism import Prism
+from sakbench.models.processes import gathered, rank, total, world
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
@@ -28,16 +28,34 @@ Batches = Iterable[dict[str, Any]]
 _AHEAD = 8  # images per thread that may wait to be counted
 
 
-@torch.inference_mode()
 def task_metrics(
-    student: SAK | PlainStudent | UpperBound,
+    student: SAK | Prism | PlainStudent | UpperBound,
     batches: Batches,
     tasks: dict[str, Task],
     *,
     threads: int = 1,
     mirrored: bool = False,
 ) -> dict[str, float]:
-    """Each task's metric over all images.
+    """Each task's metric over all images: see `task_sums`."""
+    sums = task_sums(student, batches, tasks, threads=threads, mirrored=mirrored)
+    return {name: metric_of(task, sums[name]) for name, task in tasks.items()}
+
+
+def metric_of(task: Task, sums: Tensor) -> float:
+    """A task's metric of the images whose sums these are (n, ...)."""
+    return task.new_metric().reduce(sums.sum(0))
+
+
+@torch.inference_mode()
+def task_sums(
+    student: SAK | Prism | PlainStudent | UpperBound,
+    batches: Batches,
+    tasks: dict[str, Task],
+    *,
+    threads: int = 1,
+    mirrored: bool = False,
+) -> dict[str, Tensor]:
+    """What each task's metric is made of, image by image in their order: (n, ...) on the CPU.
 
     A batch may hold a `box` (b, 4) for each image: top, left, height and width within its padding, which is cut away.
     `truth/TASK` is what a task is measured against where that is not what it is trained on. Boundaries are counted on
@@ -47,7 +65,8 @@ def task_metrics(
     student.eval()
     forward = Compiled(student) if compiles(next(student.parameters()).device) else student
     metrics = {name: task.new_metric() for name, task in tasks.items()}
-    under_way: deque[tuple[Metric, Future[Tensor]]] = deque()
+    counted: dict[str, list[Tensor]] = {name: [] for name in tasks}
+    under_way: deque[tuple[str, Future[Tensor]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for batch in batches:
             height, width = next(batch[name] for name in tasks).shape[-2:]
@@ -63,20 +82,18 @@ def task_metrics(
                 for piece in _unpadded(task.decode(logits[name]), target, batch):
                     if name == "boundary" and threads > 1:
                         on_cpu = [values.cpu() for values in piece]
-                        under_way.append((metric, pool.submit(metric.count, *on_cpu)))
+                        under_way.append((name, pool.submit(metric.counted, *on_cpu)))
                     else:
-                        metric.update(*piece)
+                        counted[name].append(metric.counted(*piece))
             while len(under_way) > _AHEAD * threads:
-                _take(under_way)
+                _take(under_way, counted)
         while under_way:
-            _take(under_way)
-    for metric in metrics.values():
-        metric.sums = total(metric.sums)
-    return {name: metric.compute() for name, metric in metrics.items()}
+            _take(under_way, counted)
+    return {name: _in_order(torch.cat(parts)).cpu() for name, parts in counted.items()}
 
 
 @torch.inference_mode()
-def similarity(student: SAK, batches: Batches) -> dict[str, float]:
+def similarity(student: SAK | Prism, batches: Batches) -> dict[str, float]:
     """Cosine of the student's and each teacher's flattened maps, mean over images and the four levels (Tables 3, 17).
 
     Where the two maps differ in size, the smaller is resized to the larger, as in the distillation loss.
@@ -116,10 +133,20 @@ def mean_gates(student: SAK | UpperBound, batches: Batches) -> list[Any]:
     return _mean(torch.cat(gates, dim=1).transpose(0, 1)).tolist()
 
 
-def _take(under_way: deque[tuple[Metric, "Future[Tensor]"]]) -> None:
-    """Add the oldest count to its metric's sums."""
-    metric, count = under_way.popleft()
-    metric.sums = metric.sums + count.result()
+def _take(under_way: deque[tuple[str, "Future[Tensor]"]], counted: dict[str, list[Tensor]]) -> None:
+    """Put the oldest count to its task's."""
+    name, count = under_way.popleft()
+    counted[name].append(count.result())
+
+
+def _in_order(mine: Tensor) -> Tensor:
+    """The images' values of all processes, of which the r-th has had every W-th image from the r-th on."""
+    if world() == 1:
+        return mine
+    device = "cuda" if distributed.get_backend() == "nccl" else mine.device
+    ranks = gathered(torch.full((len(mine),), rank(), device=device))
+    places = torch.cat([torch.arange(int((ranks == r).sum())) * world() + r for r in range(world())])
+    return gathered(mine.to(device)).cpu()[places.argsort()]
 
 
 def _unpadded(prediction: Tensor, target: Tensor, batch: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:

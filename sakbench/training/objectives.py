@@ -10,6 +10,8 @@ from sakbench.models.agglomeration import Agglomerated, agglomeration_loss
 from sakbench.models.classifiers import Classifier
 from sakbench.models.distillation import teacher_loss
 from sakbench.models.plain import PlainStudent
+from sakbench.models.prism import BALANCE, Prism
+from sakbench.models.processes import uniform_choice
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
@@ -98,6 +100,47 @@ class TaskObjective(nn.Module):
             for name, task in self.tasks.items()
         }
         return {**losses, **distilled}
+
+
+class PrismObjective(nn.Module):
+    """PRISM's stages: every image follows one teacher that is drawn for it; with `tasks` their losses beside that.
+
+    `gamma` weighs the distillation. The balance of the experts' choices is a term of its own.
+    """
+
+    def __init__(self, student: Prism, tasks: dict[str, Task] | None = None, gamma: float = 1.0) -> None:
+        super().__init__()
+        self.student, self.tasks, self.gamma = student, tasks or {}, gamma
+
+    def survey(self, parts: list[Batch]) -> Whole:
+        """How many images these parts of a batch hold, and how many pixels each task's loss divides by."""
+        counts = {name: sum(task.counts(part[name]) for part in parts) for name, task in self.tasks.items()}
+        return {"images": _images(parts), **{name: torch.as_tensor(count) for name, count in counts.items()}}
+
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
+        """One term per task, already weighted, one per teacher, and the balance."""
+        (tokens,) = self.student.represent(batch["image"])
+        images = len(batch["image"])
+        share = 1.0 if whole is None else images / whole["images"]
+        losses: Losses = {}
+        balance = tokens.new_zeros(())
+        if self.tasks:
+            height, width = next(batch[name] for name in self.tasks).shape[-2:]
+            logits, balance = self.student.recomposed(tokens, (height, width))
+            counts = whole or {}
+            losses = {
+                name: task.loss_weight * task.loss(logits[name], batch[name], counts.get(name))
+                for name, task in self.tasks.items()
+            }
+        if self.gamma:
+            chosen = uniform_choice(images, len(self.student.teachers), device=tokens.device)
+            maps, followed = self.student.deconstructed(tokens, chosen)
+            balance = balance + followed
+            for name, (rows, mine) in maps.items():
+                known = [level[rows] for level in batch[f"features/{name}"]]
+                part = share * len(rows) / images
+                losses[name] = self.gamma * part * teacher_loss(mine, known) if len(rows) else tokens.new_zeros(())
+        return {**losses, "balance": BALANCE * share * balance}
 
 
 class ClassifyObjective(nn.Module):

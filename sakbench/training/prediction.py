@@ -10,9 +10,8 @@ from torch import Tensor
 
 from sakbench.backbones.inputs import IMAGENET
 from sakbench.errors import UserError
+from sakbench.models.checkpoints import Trained
 from sakbench.models.interpolation import bilinear, interpolation
-from sakbench.models.plain import PlainStudent
-from sakbench.models.sak import SAK
 from sakbench.tasks import LABEL_TASKS, make
 from sakbench.tasks.base import Task
 
@@ -21,7 +20,7 @@ _BAND_PIXELS = 2**20  # of a large image decoded at once
 Size = tuple[int, int]
 
 
-def tasks_of(student: SAK | PlainStudent) -> dict[str, Task]:
+def tasks_of(student: Trained) -> dict[str, Task]:
     """The student's tasks, with as many classes as its heads have channels.
 
     Raises UserError if it has none, as after stage 1, or a head that is none of these tasks.
@@ -57,7 +56,7 @@ def place(image: Size, canvas: Size) -> Spot:
     return Spot(height, width, (canvas[0] - height) // 2, (canvas[1] - width) // 2)
 
 
-def sizes(student: SAK | PlainStudent) -> tuple[Size, Size]:
+def sizes(student: Trained) -> tuple[Size, Size]:
     """The canvas that the student takes, and the size of the maps that it was trained to give."""
     encoder = student.backbone
     output = student.output_size or encoder.image_size
@@ -68,7 +67,7 @@ def sizes(student: SAK | PlainStudent) -> tuple[Size, Size]:
 
 
 @torch.inference_mode()
-def predict(student: SAK | PlainStudent, image: Image.Image, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
+def predict(student: Trained, image: Image.Image, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
     """Each of the `tasks`, decoded at the image's own size, on the CPU; the student is in evaluation mode.
 
     `image` is RGB. Around it the canvas holds ImageNet's mean colour, as padding does in evaluation.
