@@ -92,6 +92,7 @@ class Head:
     scales: tuple[str, ...] = ("mini", "paper")
     benchmark: str = ""
     seeds: int = 1
+    mini_seeds: int = 1  # at scale mini, where they are cheap
     study: str = ""  # of studies/, which draws its figure
     account: bool = False  # a table of parameters and MACs, for which nothing is trained
     facts: bool = False  # whether it shows on what each student was distilled
@@ -243,8 +244,9 @@ def parse(text: str, name: str, where: str) -> Experiment:
         raise UserError(f"{where} is no TOML: {error}.") from error
     head = _read(Head, document, where)
     head = replace(head, scales=_scales(head.scales, where))
-    if not 1 <= head.seeds <= 100:
-        raise UserError(f"seeds of {where} is {head.seeds}: it must be from 1 to 100.")
+    for key, count in (("seeds", head.seeds), ("mini_seeds", head.mini_seeds)):
+        if not 1 <= count <= 100:
+            raise UserError(f"{key} of {where} is {count}: it must be from 1 to 100.")
     if not (head.row or head.account or head.study):
         raise UserError(f"{where} has no row: write [[row]] and its keys for each.")
     if head.benchmark:
@@ -280,6 +282,7 @@ def parse(text: str, name: str, where: str) -> Experiment:
         scales=head.scales,
         benchmark=head.benchmark,
         seeds=head.seeds,
+        mini_seeds=head.mini_seeds,
         drawn_by=head.study,
         account=head.account,
         facts=head.facts,

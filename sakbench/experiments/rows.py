@@ -40,10 +40,15 @@ class Experiment:
     scales: tuple[str, ...] = ("mini", "paper")  # where there are the models for it
     benchmark: str = ""  # the paper's data set that it is about; any if empty
     seeds: int = 1  # how many it takes where nobody says
+    mini_seeds: int = 1  # and at scale mini, where more cost minutes
     file: str = ""  # a user's own, as the user named it
     drawn_by: str = ""  # the study that draws its figure
     account: bool = False  # a table of parameters and MACs, for which nothing is trained
     facts: bool = False  # whether it shows on what each student was distilled
+
+    def usual_seeds(self, scale: Scale) -> int:
+        """How many seeds it takes at a scale where nobody says."""
+        return max(self.seeds, self.mini_seeds) if scale.name == "mini" else self.seeds
 
     @property
     def command(self) -> str:

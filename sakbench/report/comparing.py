@@ -255,11 +255,11 @@ def _print_gates(title: str, spec: RunSpec, weights: Any) -> None:
     found, means = departures(weights), weights.mean(0)
     experts = ["stem", *(name for name, _ in spec.teachers)]
     levels, tasks = means.shape[:2]
+    beyond, count = int(found.beyond_noise.sum()), found.gap.size
     told = (
         f"gate (mean of {len(weights)} seeds) and how far it is from uniform, {1 / len(experts):.3f}, with Student's"
-        f" 95% interval\nbold: beyond the seeds' noise ({int(found.beyond_noise.sum())} of {found.gap.size}; chance alone"
-        f" would give {0.05 * found.gap.size:.0f}); *: still so when all are looked at together (Holm):"
-        f" {int(found.certain.sum())}"
+        f" 95% interval\nbold: beyond the seeds' noise ({beyond} of {count}; chance alone would give"
+        f" {0.05 * count:.0f}); *: still so when all are looked at together (Holm): {int(found.certain.sum())}"
     )
     table = Table(
         title=escape(title),

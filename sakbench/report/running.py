@@ -107,7 +107,7 @@ def run(experiment: Experiment, scale: Scale, request: Request) -> int:
 
         account(as_json=request.as_json, tables=[experiment.name])
         return 0
-    request = replace(request, seeds=request.seeds or experiment.seeds)
+    request = replace(request, seeds=request.seeds or experiment.usual_seeds(scale))
     if experiment.drawn_by and not experiment.build(scale, 0):  # a figure of what the package holds
         console().print(f"nothing is trained for it: python studies/{experiment.drawn_by}.py draws it", highlight=False)
         return 0

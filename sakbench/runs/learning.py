@@ -187,11 +187,8 @@ def _evaluate(
         assert not isinstance(student, PlainStudent | Prism)
         with session.computing:
             notes["gates"] = evaluation.mean_gates(student, given.views())
-    return (
-        metrics,
-        notes | _layout(spec, given),
-        {metric["task"]: sums[name] for metric, name in zip(metrics, chosen, strict=True)},
-    )
+    left = {f"{name}_{spec.decoder}" if spec.probes_linearly else name: sums[name] for name in chosen}
+    return metrics, notes | _layout(spec, given), left
 
 
 def _data_set(spec: RunSpec, task: str) -> str:

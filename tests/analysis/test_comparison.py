@@ -1,4 +1,4 @@
-"""Paired differences: draws that are the same for both rows, intervals that hold what they promise, gates beyond noise."""
+"""Paired differences: draws shared by both rows, intervals that hold what they promise, gates beyond noise."""
 
 import numpy as np
 import pytest

@@ -133,7 +133,7 @@ def test_bf16_is_of_training_teachers_and_evaluation_alike(data, tmp_path, monke
 
         return measured
 
-    for name in ("similarity", "task_metrics", "mean_gates"):
+    for name in ("similarity", "task_sums", "mean_gates"):
         monkeypatch.setattr(evaluation, name, spy(name, getattr(evaluation, name)))
     halves = with_choices(scale(data), precision="bf16")
     spec, exact = (sak(of, 0, ("DINOv2", "SAM")) for of in (halves, scale(data)))
@@ -141,7 +141,7 @@ def test_bf16_is_of_training_teachers_and_evaluation_alike(data, tmp_path, monke
     found = {
         run: [do(one, Place(tmp_path / str(n), data)) for one in run.lineage] for n, run in enumerate((spec, exact))
     }
-    assert seen == {name: [True, False] for name in ("similarity", "task_metrics", "mean_gates")}
+    assert seen == {name: [True, False] for name in ("similarity", "task_sums", "mean_gates")}
     rounded, full = ([m["value"] for done in found[run] for m in done["metrics"]] for run in (spec, exact))
     assert rounded != full
     assert all(
