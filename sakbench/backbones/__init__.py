@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from sakbench.backbones import entries as entries
 from sakbench.backbones.cards import read_card, weights_digest
 from sakbench.backbones.hub import whereabouts
-from sakbench.backbones.registry import BackboneInfo, info, names
+from sakbench.backbones.registry import BackboneInfo, info, names, register
 
 if TYPE_CHECKING:
     from sakbench.backbones.build import Norm
     from sakbench.backbones.encoder import Encoder, SamPadding
 
-__all__ = ["BackboneInfo", "create", "info", "names", "read_card", "weights_digest", "whereabouts"]
+__all__ = ["BackboneInfo", "create", "info", "names", "read_card", "register", "weights_digest", "whereabouts"]
 
 
 def create(

@@ -17,7 +17,7 @@ from torch import nn
 
 from sakbench.backbones import cards, files, hub, inputs, radio, sam, theia
 from sakbench.backbones.encoder import Encoder, SamPadding, resize_position_embedding, strip
-from sakbench.backbones.registry import TIMM_PREFIX, BackboneInfo, info
+from sakbench.backbones.registry import BUILDERS, TIMM_PREFIX, BackboneInfo, info
 from sakbench.errors import UserError, unknown
 
 Norm = Literal["paper", "native"]
@@ -56,6 +56,8 @@ def create(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             vit = _plain(entry, size)
+    elif entry.weights == "own":
+        vit = BUILDERS[entry.name](size or (entry.image_size, entry.image_size), pretrained and weights is None)
     elif not pretrained:
         vit = _timm(name, size, pretrained=False) if entry.weights == "timm" else _plain(entry, size)
     elif entry.weights == "timm":
@@ -71,7 +73,7 @@ def create(
         class_token=class_token,
         final_norm=final_norm and entry.weights == "timm",
     )
-    if pretrained and entry.weights != "timm" and (weights or entry.weights != "random"):
+    if pretrained and entry.weights != "timm" and (weights or entry.weights not in ("random", "own")):
         _load(encoder, entry, weights)
     encoder.name = name
     return encoder

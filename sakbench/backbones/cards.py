@@ -55,6 +55,8 @@ def weights_digest(name: str, weights: Path | None = None) -> str:
     entry = info(name)
     if entry.weights == "package":
         return read_card(name)["sha256"][:12]
+    if entry.weights == "own":
+        return f"version {entry.version or 'unknown'}"
     return "random" if entry.weights == "random" else name
 
 

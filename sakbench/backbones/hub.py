@@ -7,12 +7,12 @@ from sakbench.backbones.registry import BackboneInfo
 WEIGHTS_FILE = "model.safetensors"
 
 
-def whereabouts(entry: BackboneInfo) -> Literal["shipped", "random", "in the cache", "not here"]:
+def whereabouts(entry: BackboneInfo) -> Literal["shipped", "random", "own", "in the cache", "not here"]:
     """Where the weights are: in the package, in the Hugging Face cache, or nowhere on this machine."""
     if entry.weights == "package":
         return "shipped"
-    if entry.weights == "random":
-        return "random"
+    if entry.weights in ("random", "own"):
+        return entry.weights
     from huggingface_hub import try_to_load_from_cache
 
     # timm asks the hub for safetensors first and for torch's file if there are none.

@@ -1,8 +1,10 @@
 """What is known of a backbone before anything of it is loaded, and how it is found by name (no torch here)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
+from sakbench import plugins
 from sakbench.errors import unknown
 
 TIMM_PREFIX = "timm/"
@@ -18,7 +20,8 @@ class BackboneInfo:
     `parameters` counts the encoder at its own `image_size`, without final norm, neck and head.
     `data_size` counts the images of `data` (paper Table 1), "not stated" where their makers do not say.
     `weights` says where they come from: shipped with the package, timm's hub, another hub (`hub` names the
-    repository), or nowhere (fixed random ones).
+    repository), the function that another package has registered with it ("own"; `version` tells them apart), or
+    nowhere (fixed random ones).
     `own_input` marks a model that sees images at its own `image_size`, whatever the others see (SAM).
     """
 
@@ -35,9 +38,10 @@ class BackboneInfo:
     data_size: str
     licence: str
     note: str = ""
-    weights: Literal["package", "timm", "hub", "random"] = "timm"
+    weights: Literal["package", "timm", "hub", "random", "own"] = "timm"
     hub: str = ""
     own_input: bool = False
+    version: str = ""
 
     @property
     def dim(self) -> int:
@@ -62,17 +66,29 @@ class BackboneInfo:
         return f"timm/{self.name.removeprefix(TIMM_PREFIX)}" if self.weights == "timm" else self.hub
 
 
+# Of an image size (H, W), and whether weights are wanted, a module with timm's `forward_intermediates`.
+Build = Callable[[tuple[int, int], bool], Any]
+
 BACKBONES: dict[str, BackboneInfo] = {}
+BUILDERS: dict[str, Build] = {}  # of those whose weights are "own"
 
 
-def register(entry: BackboneInfo) -> BackboneInfo:
-    """Put an entry into the table, under its name."""
+def register(entry: BackboneInfo, build: Build | None = None) -> BackboneInfo:
+    """Put an entry into the table, under its name; with `build`, which makes the module, its weights are "own".
+
+    `build(size, pretrained)` is given an image size (H, W) and whether its weights are wanted.
+    """
+    if build is not None:
+        entry = replace(entry, weights="own")
+        BUILDERS[entry.name] = build
+        plugins.remember("backbone", entry.name)
     BACKBONES[entry.name] = entry
     return entry
 
 
 def names() -> tuple[str, ...]:
     """The registered names; beside these, `timm/<architecture>.<tag>` names any encoder of timm."""
+    plugins.load()
     return tuple(BACKBONES)
 
 
@@ -81,6 +97,7 @@ def info(name: str) -> BackboneInfo:
 
     Raises UserError for a name that neither the table nor timm has.
     """
+    plugins.load()
     bare = name.removeprefix(TIMM_PREFIX)
     known = BACKBONES.get(bare)
     if known and (name == bare or known.weights == "timm"):

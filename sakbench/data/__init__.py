@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sakbench.data.archives import ArchiveSplit, find, open_split
+from sakbench.data.archives import ArchiveSplit, find, open_split, register
 from sakbench.errors import unknown
 
 if TYPE_CHECKING:
     from sakbench.data import miniworld
 
-__all__ = ["ArchiveSplit", "cached_checksum", "find", "load", "open_split"]
+__all__ = ["ArchiveSplit", "cached_checksum", "find", "load", "open_split", "register"]
 
 _KINDS = {"miniworld-pascal": "pascal", "miniworld-nyud": "nyud"}
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sakbench import plugins
 from sakbench.errors import unknown
 
 Size = tuple[int, int]  # height, width
@@ -118,6 +119,7 @@ SPLITS = ("train", "test")
 
 def get(name: str) -> DataSet:
     """The data set of that name; raises UserError for an unknown one."""
+    plugins.load()
     if name not in CATALOGUE:
         raise unknown("data set", name, CATALOGUE)
     return CATALOGUE[name]

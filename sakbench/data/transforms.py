@@ -358,8 +358,9 @@ def _as_tensors(item: Item) -> Item:
     answer = dict(item)
     image = torch.from_numpy(np.array(item["image"]).transpose(2, 0, 1))
     answer["image"] = tv_tensors.Image(F.to_dtype(image, torch.float32, scale=True))
-    for name in item.keys() & _KINDS.keys():
-        answer[name] = _KINDS[name](torch.from_numpy(np.array(item[name])))
+    for name, value in item.items():
+        if name != "image" and isinstance(value, np.ndarray):
+            answer[name] = _KINDS.get(name, tv_tensors.Mask)(torch.from_numpy(np.array(value)))
     return answer
 
 

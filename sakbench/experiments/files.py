@@ -24,7 +24,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from sakbench import backbones
+from sakbench import backbones, plugins
 from sakbench.analysis.quantities import QUANTITIES
 from sakbench.backbones.registry import TIMM_PREFIX
 from sakbench.errors import UserError, unknown
@@ -70,6 +70,8 @@ class Entry:
     routers: bool = True
     frozen: bool = False
     decoder: str = "simple"
+    router: str = "mor"
+    adapter: str = "bottleneck"
     fuse: str = ""
     fraction: float = 1.0
     steps: float = 1.0
@@ -131,6 +133,8 @@ def _student(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
             routers=entry.routers,
             frozen=entry.frozen,
             decoder=entry.decoder,
+            router=entry.router,
+            adapter=entry.adapter,
         ),
     )
 
@@ -182,8 +186,8 @@ def _nothing(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
 
 
 _STUDENT = (
-    *("teachers", "first", "stage1", "gamma", "adapter_paths", "routers", "frozen", "decoder", "fraction", "steps"),
-    *("student", "teacher_size"),
+    *("teachers", "first", "stage1", "gamma", "adapter_paths", "routers", "frozen", "decoder", "router", "adapter"),
+    *("fraction", "steps", "student", "teacher_size"),
 )
 # By what a row's `model` is called: its runs, and the keys that it has beside name, published, note and scales.
 MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
@@ -210,7 +214,12 @@ _GIVES = {
     "linear depth": ("depth_lin1", "depth_lin4"),
 }
 _WITH_TEACHERS = ("sak", "sak with similarity", "prism", "stage 1", "upper bound", "oracle")
-_WORDS = {"decoder": ("simple", "mlore"), "fuse": ("addition", "concat", "mor")}
+_WORDS = {
+    "decoder": ("simple", "mlore"),
+    "router": ("mor",),
+    "adapter": ("bottleneck",),
+    "fuse": ("addition", "concat", "mor"),
+}
 
 
 def read(path: Path) -> Experiment:
@@ -376,7 +385,8 @@ def _check(entry: Entry, where: str) -> None:
         raise UserError(f'published of {where} must be a table and a row: ["table7", "DINOv2"].')
     if entry.model == "published" and not entry.published:
         raise UserError(f"published of {where} is missing: the row has nothing else.")
-    for key, words in _WORDS.items():
+    for key, own in _WORDS.items():
+        words = (*own, *plugins.known(key))
         if (word := getattr(entry, key)) not in words and (word or entry.model == "upper bound"):
             raise unknown(f"{key} of {where}", word, words)
     for key in ("student", "teacher_size"):

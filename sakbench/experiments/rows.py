@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from sakbench import backbones
+from sakbench import backbones, plugins
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import LINEAR, PAIRS, RunSpec
 from sakbench.tasks.names import info as task_info
@@ -143,6 +143,7 @@ def stage1(
     *,
     adapter_paths: bool = True,
     before: Sequence[str] = (),
+    adapter: str = "bottleneck",
 ) -> RunSpec:
     """Distillation of a committee into a student, on unlabelled images.
 
@@ -158,14 +159,18 @@ def stage1(
         train_images=scale.distill_images,
         test_split=scale.distill_test[0],
         test_images=scale.distill_test[1] or scale.test_images,
-        inputs=_inputs(scale, scale.distill_dataset, scale.vit, *(scale.encoder(name) for name in teachers)),
+        inputs=(
+            *_inputs(scale, scale.distill_dataset, scale.vit, *(scale.encoder(name) for name in teachers)),
+            *plugins.inputs([("adapter", adapter)]),
+        ),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         size=scale.distill_size,
         norm=scale.norm,
         sam_padding=_padding(scale, *(scale.encoder(name) for name in teachers)),
         adapter_paths=adapter_paths,
         routers=adapter_paths,  # stage 1 has none yet; the same for students that will go without
-        start=stage1(scale, seed, before) if before else None,
+        start=stage1(scale, seed, before, adapter=adapter) if before else None,
+        adapter=adapter,
     )
 
 
@@ -181,9 +186,13 @@ def sak(
     routers: bool = True,
     frozen: bool = False,
     decoder: str = "simple",
+    router: str = "mor",
+    adapter: str = "bottleneck",
 ) -> RunSpec:
     """A student of `teachers` through stage 1 (unless not `distilled`) and stage 2."""
-    start = stage1(scale, seed, teachers, adapter_paths=adapter_paths, before=before) if distilled else None
+    start = None
+    if distilled:
+        start = stage1(scale, seed, teachers, adapter_paths=adapter_paths, before=before, adapter=adapter)
     return _tasks_run(
         scale,
         seed,
@@ -196,6 +205,8 @@ def sak(
         # A frozen student's representations cannot change, so a distillation loss would train nothing.
         gamma=0.0 if frozen else scale.gamma if gamma is None else gamma,
         decoder=decoder,
+        router=router if adapter_paths and routers else "mor",
+        adapter=adapter,
         start=start,
     )
 
@@ -283,6 +294,8 @@ def _tasks_run(
     decoder: str = "simple",
     fuse: str = "",
     method: str = "",
+    router: str = "mor",
+    adapter: str = "bottleneck",
 ) -> RunSpec:
     return RunSpec(
         kind="tasks",
@@ -297,6 +310,7 @@ def _tasks_run(
         inputs=(
             *_inputs(scale, scale.dataset, backbone, *(scale.encoder(name) for name in teachers)),
             *_metrics(tasks or scale.tasks, decoder),
+            *_plugged(scale.dataset, backbone, tasks or scale.tasks, decoder, router, adapter),
         ),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         adapter_paths=adapter_paths,
@@ -309,6 +323,8 @@ def _tasks_run(
         decoder=decoder,
         fuse=fuse,
         method=method,
+        router=router,
+        adapter=adapter,
         size=_size(scale, backbone),
         norm=scale.norm,
         sam_padding=_padding(scale, backbone, *(scale.encoder(name) for name in teachers)),
@@ -320,6 +336,14 @@ def _tasks_run(
 def inputs_today(spec: RunSpec, scale: Scale) -> tuple[str, ...]:
     """What a run's numbers would rest on if it were done now; a stored one may rest on other versions."""
     return (*_inputs(scale, spec.dataset, *spec.backbones), *_metrics(spec.tasks, spec.decoder))
+
+
+def _plugged(
+    dataset: str, backbone: str, tasks: Sequence[str], decoder: str, router: str, adapter: str
+) -> tuple[str, ...]:
+    """What of other packages a run rests on, and their versions."""
+    named = [("data set", dataset), ("backbone", backbone), *(("task", task) for task in tasks)]
+    return plugins.inputs([*named, ("decoder", decoder), ("router", router), ("adapter", adapter)])
 
 
 def _metrics(tasks: Sequence[str], decoder: str) -> tuple[str, ...]:

@@ -1,10 +1,13 @@
 """Teacher-Specific Adapter Paths (TSAP, paper 3.2): all teachers' adapters beside one block in one stacked module."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from sakbench import plugins
+from sakbench.errors import unknown
 
 REDUCTION = 4  # d / r, paper B.1
 
@@ -66,3 +69,26 @@ class AdapterPaths(nn.Module):
             path = adapters(path + tokens)
             paths.append(path)
         return [norm(paths[level][:, :, prefix_tokens:]) for norm, level in zip(self.norms, self.levels, strict=True)]
+
+
+# Of (teachers, dim, depth, levels) a module that is called as `AdapterPaths` is.
+Make = Callable[[int, int, int, Sequence[int]], nn.Module]
+
+ADAPTERS: dict[str, Make] = {"bottleneck": AdapterPaths}
+
+
+def register(name: str, make: Make) -> None:
+    """Add adapter paths of one's own under a name: `make(teachers, dim, depth, levels)` gives those of all teachers.
+
+    Their parameters are stacked over the teachers if one is to be added later (D.4).
+    """
+    ADAPTERS[name] = make
+    plugins.remember("adapter", name)
+
+
+def make(name: str, teachers: int, dim: int, depth: int, levels: Sequence[int]) -> nn.Module:
+    """The adapter paths of that name. Raises UserError for an unknown one."""
+    plugins.load()
+    if name not in ADAPTERS:
+        raise unknown("adapter", name, ADAPTERS)
+    return ADAPTERS[name](teachers, dim, depth, levels)

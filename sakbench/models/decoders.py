@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from sakbench import plugins
 from sakbench.errors import unknown
 from sakbench.models.head import Head
 from sakbench.models.linear_depth import LinearDepth
@@ -30,7 +31,9 @@ class Heads(nn.ModuleDict):
         return {task: head(maps[task], output_size) for task, head in self.items()}
 
 
-DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {
+Make = Callable[[Sequence[int], Mapping[str, int]], nn.Module]
+
+DECODERS: dict[str, Make] = {
     "simple": Heads,
     "mlore": MLoRE,
     "lin1": partial(LinearDepth, levels=1),
@@ -38,11 +41,18 @@ DECODERS: dict[str, Callable[[Sequence[int], Mapping[str, int]], nn.Module]] = {
 }
 
 
+def register(name: str, make: Make) -> None:
+    """Add a decoder under a name: `make` gives a module that is called as `Decoder` says."""
+    DECODERS[name] = make
+    plugins.remember("decoder", name)
+
+
 def make(name: str, dims: Sequence[int], tasks: Mapping[str, int]) -> nn.Module:
     """The decoder of that name, for four levels of `dims` channels and tasks with so many output channels.
 
     Without tasks (stage 1) it has no parameters. Raises UserError for an unknown name.
     """
+    plugins.load()
     if name not in DECODERS:
         raise unknown("decoder", name, DECODERS)
     return DECODERS[name](dims, tasks) if tasks else Heads(dims, tasks)

@@ -1,11 +1,14 @@
 """Mixture-of-Representations routers (MoR, paper 3.3): all tasks' routers of one level in one stacked module."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sakbench import plugins
+from sakbench.errors import unknown
 from sakbench.models.processes import standard_normal
 
 Noise = Literal["position", "global"]
@@ -51,6 +54,26 @@ class Routers(nn.Module):
         pooled = F.gelu(torch.addcmul(self.norm_bias, normed, self.norm_weight)).mean(dim=1)
         logits, raw = (torch.einsum("bth,toh->bto", pooled, self.gate_weight) + self.gate_bias).chunk(2, dim=-1)
         return logits, raw
+
+
+# Of (tasks, experts, dim, noise) a module that is called as `Routers` is.
+Make = Callable[[int, int, int, Noise], nn.Module]
+
+ROUTERS: dict[str, Make] = {"mor": Routers}
+
+
+def register(name: str, make: Make) -> None:
+    """Add routers of one's own under a name: `make(tasks, experts, dim, noise)` gives those of one level."""
+    ROUTERS[name] = make
+    plugins.remember("router", name)
+
+
+def make(name: str, tasks: int, experts: int, dim: int, noise: Noise) -> nn.Module:
+    """The routers of that name for one level. Raises UserError for an unknown one."""
+    plugins.load()
+    if name not in ROUTERS:
+        raise unknown("router", name, ROUTERS)
+    return ROUTERS[name](tasks, experts, dim, noise)
 
 
 def fuse(experts: Tensor, gates: Tensor) -> Tensor:

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from sakbench.backbones.encoder import LEVELS, Encoder, resize_position_embedding
 from sakbench.errors import UserError
+from sakbench.models import adapter as adapters
 from sakbench.models import decoders
-from sakbench.models.adapter import AdapterPaths
+from sakbench.models import router as routing
 from sakbench.models.hub import Saved
 from sakbench.models.parameters import DECODER
-from sakbench.models.router import Noise, Routers, fuse
+from sakbench.models.router import Noise, fuse
 
 
 class SAK(nn.Module, Saved):
@@ -20,7 +21,8 @@ class SAK(nn.Module, Saved):
 
     `teachers` gives each teacher's width, `tasks` each task's number of channels (none in stage 1).
     Without `adapter_paths` (Table 3, row 1) linear aligners lead from the stem to every teacher and the heads see the
-    stem alone; without `routers` (row 2) they see the sum of the experts.
+    stem alone; without `routers` (row 2) they see the sum of the experts. `decoder`, `router` and `adapter` are names
+    of `decoders.DECODERS`, `router.ROUTERS` and `adapter.ADAPTERS`.
 
     Raises UserError if the stem is not a plain vision transformer, or there is nothing to route between.
     """
@@ -37,6 +39,8 @@ class SAK(nn.Module, Saved):
         routers: bool = True,
         noise: Noise = "position",
         decoder: str = "simple",
+        router: str = "mor",
+        adapter: str = "bottleneck",
     ):
         super().__init__()
         if not isinstance(stem.vit, VisionTransformer):
@@ -48,12 +52,12 @@ class SAK(nn.Module, Saved):
         tasks = dict(tasks or {})
         self.teachers = dict(teachers)
         self.stem = stem
-        self.paths = AdapterPaths(len(teachers), stem.dim, stem.depth, stem.levels) if adapter_paths else None
+        self.paths = adapters.make(adapter, len(teachers), stem.dim, stem.depth, stem.levels) if adapter_paths else None
         self.aligners = nn.ModuleList(
             Aligners(stem.dim, width, always=not adapter_paths) for width in teachers.values()
         )
         self.routers = (
-            nn.ModuleList(Routers(len(tasks), len(teachers) + 1, stem.dim, noise) for _ in range(LEVELS))
+            nn.ModuleList(routing.make(router, len(tasks), len(teachers) + 1, stem.dim, noise) for _ in range(LEVELS))
             if routers and tasks
             else None
         )
@@ -68,6 +72,8 @@ class SAK(nn.Module, Saved):
             "routers": routers,
             "noise": noise,
             "decoder": decoder,
+            **({} if router == "mor" else {"router": router}),
+            **({} if adapter == "bottleneck" else {"adapter": adapter}),
         }
         self.about, self.output_size = {}, None
 

@@ -11,8 +11,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from sakbench.analysis.comparison import Difference, Draws, gains, of_draws, of_seeds
-from sakbench.analysis.gates import departures, stacked
+from sakbench.analysis.comparison import Difference, Draws, departures, gains, of_draws, of_seeds
+from sakbench.analysis.gates import stacked
 from sakbench.errors import UserError, unknown
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment

@@ -10,21 +10,19 @@ import torch
 from torch import Tensor
 
 from sakbench import backbones, data
-from sakbench.backbones.encoder import Encoder
 from sakbench.data.archives import open_split
 from sakbench.data.transforms import ClassifyTransform, CropTransform
 from sakbench.metrics import neighbours_classes
 from sakbench.metrics.neighbours import NEIGHBOURS
 from sakbench.models.classifiers import RATES, Classifier, PlainClassifier, RoutedClassifier
 from sakbench.models.processes import gathered, total
-from sakbench.models.sak import SAK, carry_over
+from sakbench.models.sak import carry_over
 from sakbench.runs import encoders
 from sakbench.runs.learning import grid_of
 from sakbench.runs.material import Batch, Material
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.session import Learned, Session
-from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import classes_of
+from sakbench.runs.students import build_classifier, class_count
 from sakbench.training import loader
 from sakbench.training.objectives import ClassifyObjective
 from sakbench.training.order import coins_of_step, rows_of_step
@@ -45,20 +43,6 @@ class _Labelled:
     chosen_by: str
 
 
-def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Classifier:
-    """The frozen model under its classifiers, on the backbone that `load` gives."""
-    classes, encoder = class_count(spec), load(spec.backbone)
-    if not spec.teachers:
-        return PlainClassifier(encoder, classes)
-    teachers = {name: backbones.info(backbone).dim for name, backbone in spec.teachers}
-    return RoutedClassifier(SAK(encoder, teachers, noise=spec.noise), classes)
-
-
-def class_count(spec: RunSpec) -> int:
-    """How many classes there are: mini's are those of the object that shows most."""
-    return len(classes_of(spec.dataset)) if spec.scale == "mini" else 1000
-
-
 def classify(session: Session) -> Learned:
     """Learn the sweep, choose a classifier, measure it, and ask the nearest neighbours.
 
@@ -66,7 +50,7 @@ def classify(session: Session) -> Learned:
     protocol, it is the best one on the images that it is measured on.
     """
     spec = session.spec
-    model = build(spec, partial(encoders.load, spec=spec, place=session.place, final_norm=True))
+    model = build_classifier(spec, partial(encoders.load, spec=spec, place=session.place, final_norm=True))
     if isinstance(model, RoutedClassifier):
         assert spec.start is not None
         carry_over(session.weights_of(spec.start), model.student, grid_of(spec.start))

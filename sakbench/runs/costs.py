@@ -16,9 +16,8 @@ from sakbench.backbones.encoder import Encoder
 from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.classifiers import RoutedClassifier
 from sakbench.models.parameters import parameter_count, set_trainable
-from sakbench.runs import classification
 from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import Model, build, output_size
+from sakbench.runs.students import Model, build, build_classifier, output_size
 
 # what initial values are made with, in place
 _FILLS = {
@@ -124,7 +123,7 @@ def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
 def _classifier(run: RunSpec) -> tuple[int, int, Macs, int]:
     """The same of a frozen model under all its classifiers."""
     with torch.device("meta"), _Undrawn():
-        model = classification.build(run, lambda name: weightless_encoder(name, run.size)).eval()
+        model = build_classifier(run, lambda name: weightless_encoder(name, run.size)).eval()
     images = _images(run.backbone, run.size)
     frozen = model.student if isinstance(model, RoutedClassifier) else model.encoder
     everything, kept = parameter_count(model), parameter_count(frozen)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sakbench import plugins
 from sakbench.data import catalogue
 from sakbench.errors import unknown
 from sakbench.training.recipe import Precision, Recipe
@@ -251,7 +252,10 @@ def get(name: str, dataset: str = "") -> Scale:
     """
     if name not in SCALES:
         raise unknown("scale", name, SCALES)
+    plugins.load()
     scale, known = SCALES[name], _DATASETS[name]
+    if name == PAPER.name:
+        known = {**{one: _on(PAPER, about) for one, about in catalogue.CATALOGUE.items()}, **known}
     if dataset in ("", scale.dataset):
         return scale
     if dataset not in known:

@@ -9,19 +9,23 @@ from dataclasses import asdict, dataclass, fields
 from types import UnionType
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from sakbench import plugins
 from sakbench.errors import UserError, unknown
-from sakbench.tasks.names import NAMES
+from sakbench.tasks.names import TASKS
 from sakbench.tasks.protocols import PROTOCOLS
 from sakbench.training.recipe import Count, Recipe
 
-# A name that is one of several words.
-Task = Annotated[str, NAMES]
+LINEAR = ("lin1", "lin4")  # decoders of DINOv2's depth probes
+
+# A name that is one of several words, to which plug-ins add.
+Task = Annotated[str, lambda: tuple(TASKS)]
+Decoder = Annotated[str, lambda: ("simple", "mlore", *LINEAR, *plugins.known("decoder"))]
+Router = Annotated[str, lambda: ("mor", *plugins.known("router"))]
+Adapter = Annotated[str, lambda: ("bottleneck", *plugins.known("adapter"))]
 BoundaryProtocol = Annotated[str, tuple(PROTOCOLS)]
-Decoder = Annotated[str, ("simple", "mlore", "lin1", "lin4")]
 Fusion = Annotated[str, ("", "addition", "concat", "mor")]
 Method = Annotated[str, ("", "radio", "theia", "prism")]
 
-LINEAR = ("lin1", "lin4")  # decoders of DINOv2's depth probes
 PAIRS = "pairs"  # how the input that is a set of counterfactual pairs begins
 
 _ADDED = (
@@ -33,6 +37,8 @@ _ADDED = (
     "fuse",
     "nyud_truth",
     "method",
+    "router",
+    "adapter",
     "optimizer",
 )  # after the first stored results
 
@@ -74,6 +80,8 @@ class RunSpec:
     decoder: Decoder = "simple"
     fuse: Fusion = ""  # an upper bound: how the frozen teachers' own representations are fused
     nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
+    router: Router = "mor"
+    adapter: Adapter = "bottleneck"
     method: Method = ""  # whose recipe distils into a plain backbone, where it is not SAK's
 
     @property
@@ -133,6 +141,7 @@ class RunSpec:
         Raises `UserError` that names the field and what is allowed there for anything else: a field that is unknown,
         missing, or not what its annotation above says, and a run that cannot begin with what its `start` is.
         """
+        plugins.load()
         spec: RunSpec = _record(cls, values, "")
         for run in spec.lineage:
             first = run.start.kind if run.start else None
@@ -205,7 +214,7 @@ def _read(kind: Any, value: Any, field: str) -> Any:
             _refuse(field, value, f"a list of {len(kinds)}")
         return tuple(_read(one, part, f"{field}[{i}]") for i, (one, part) in enumerate(zip(kinds, value, strict=True)))
     if origin in (Literal, Annotated):
-        words = inner if origin is Literal else inner[1]
+        words = inner if origin is Literal else inner[1]() if callable(inner[1]) else inner[1]
         if type(value) is not str or value not in words:
             _refuse(field, value, f"one of {', '.join(map(repr, words))}")
         return value

@@ -18,6 +18,7 @@ from sakbench.data import catalogue, miniworld
 from sakbench.errors import UserError
 from sakbench.metrics import OdsF
 from sakbench.models.agglomeration import Agglomerated
+from sakbench.models.classifiers import Classifier, PlainClassifier, RoutedClassifier
 from sakbench.models.hub import CARD
 from sakbench.models.plain import PlainStudent
 from sakbench.models.prism import Prism
@@ -26,16 +27,12 @@ from sakbench.models.upper_bound import UpperBound
 from sakbench.runs import artifacts
 from sakbench.runs.artifacts import SUMS, WEIGHTS
 from sakbench.runs.spec import RunSpec
-from sakbench.tasks import depth, protocols
+from sakbench.tasks import protocols
 from sakbench.tasks.base import Task
 from sakbench.training.checkpoint import write_tensors
 from sakbench.training.scenes import TARGET_SIZE
 
-_CLASSES = {
-    "miniworld-pascal": miniworld.CLASSES,
-    "miniworld-nyud": miniworld.INDOOR_CLASSES,
-    **{name: entry.classes for name, entry in catalogue.CATALOGUE.items()},
-}
+_CLASSES = {"miniworld-pascal": miniworld.CLASSES, "miniworld-nyud": miniworld.INDOOR_CLASSES}
 
 Student = SAK | Prism | PlainStudent | UpperBound
 Model = Student | Agglomerated
@@ -43,12 +40,14 @@ Model = Student | Agglomerated
 
 def classes_of(dataset: str) -> Sequence[str]:
     """The classes of a data set's semseg, background first."""
-    return _CLASSES[dataset]
+    return _CLASSES[dataset] if dataset in _CLASSES else catalogue.get(dataset).classes
 
 
 def tasks_of(spec: RunSpec) -> dict[str, Task]:
     """The tasks of a run, measured as it says."""
     if spec.probes_linearly:
+        from sakbench.tasks import depth  # here, because it imports matplotlib for its colours
+
         return {"depth": depth.make_linear()}
     protocol = protocols.get(spec.protocol)
     boundary = partial(OdsF, spec.max_dist, nms_radius=protocol.nms_radius, strict=protocol.strict)
@@ -92,7 +91,23 @@ def build(spec: RunSpec, load: Callable[[str], Encoder]) -> Model:
         routers=spec.routers,
         noise=spec.noise,
         decoder=spec.decoder,
+        router=spec.router,
+        adapter=spec.adapter,
     )
+
+
+def build_classifier(spec: RunSpec, load: Callable[[str], Encoder]) -> Classifier:
+    """The frozen model under its classifiers, on the backbone that `load` gives."""
+    classes, encoder = class_count(spec), load(spec.backbone)
+    if not spec.teachers:
+        return PlainClassifier(encoder, classes)
+    teachers = {name: backbones.info(backbone).dim for name, backbone in spec.teachers}
+    return RoutedClassifier(SAK(encoder, teachers, noise=spec.noise), classes)
+
+
+def class_count(spec: RunSpec) -> int:
+    """How many classes there are: mini's are those of the object that shows most."""
+    return len(classes_of(spec.dataset)) if spec.scale == "mini" else 1000
 
 
 def _grid(spec: RunSpec, backbone: str) -> tuple[int, int]:

@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from sakbench.analysis.comparison import Draws, gains, of_draws, of_seeds
-from sakbench.analysis.gates import departures
+from sakbench.analysis.comparison import Draws, departures, gains, of_draws, of_seeds
 from sakbench.metrics import MeanIoU
 
 

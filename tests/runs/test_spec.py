@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from sakbench.errors import UserError
 from sakbench.experiments import tables
 from sakbench.experiments.rows import sak, scored, stage1
+from sakbench.models.adapter import ADAPTERS
 from sakbench.models.decoders import DECODERS
+from sakbench.models.router import ROUTERS
 from sakbench.models.upper_bound import FUSIONS
 from sakbench.runs import scales, spec
 from sakbench.runs.scales import MINI
@@ -175,7 +177,9 @@ def test_specs_nested_without_end_are_refused():
 
 
 def test_the_words_of_a_spec_are_those_of_the_models():
-    assert spec.Decoder.__metadata__[0] == tuple(DECODERS)
+    assert spec.Decoder.__metadata__[0]() == tuple(DECODERS)
+    assert spec.Router.__metadata__[0]() == tuple(ROUTERS)
+    assert spec.Adapter.__metadata__[0]() == tuple(ADAPTERS)
     assert spec.Fusion.__metadata__[0] == ("", *FUSIONS)
 
 

@@ -1,7 +1,9 @@
 """Where a data set lies below the folder that the user named."""
 
 from pathlib import Path
+from typing import Any
 
+from sakbench import plugins
 from sakbench.data import catalogue
 from sakbench.data.archives.imagenet import CLASS_FOLDER, ImageNet
 from sakbench.data.archives.nyu_depth import NyuDepth
@@ -9,12 +11,25 @@ from sakbench.data.archives.nyud import Nyud
 from sakbench.data.archives.pascal_context import PascalContext
 from sakbench.errors import UserError
 
-ARCHIVES: dict[str, type[PascalContext] | type[Nyud] | type[NyuDepth] | type[ImageNet]] = {
+ARCHIVES: dict[str, Any] = {  # by name, the class that reads a data set in a folder
     "pascal-context": PascalContext,
     "nyud-v2": Nyud,
     "nyu-depth": NyuDepth,
     "imagenet-1k": ImageNet,
 }
+
+
+def register(about: catalogue.DataSet, archive: Any) -> None:
+    """Add a data set of one's own, and the class that reads it: see `sakbench.data.archives.split.Archive`.
+
+    The class has `marks`, names of files or folders by which a copy is known, and takes the folder. Raises UserError
+    for a name that is taken.
+    """
+    if about.name in ("miniworld-pascal", "miniworld-nyud") or about.name in catalogue.CATALOGUE:
+        raise UserError(f"there is a data set {about.name!r} already: give yours another name.")
+    catalogue.CATALOGUE[about.name] = about
+    ARCHIVES[about.name] = archive
+    plugins.remember("data set", about.name)
 
 
 def candidates(dataset: str, root: Path) -> list[Path]:

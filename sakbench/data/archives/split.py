@@ -13,7 +13,6 @@ from sakbench.data import catalogue
 from sakbench.data.archives.files import Array, Shelf
 from sakbench.data.archives.imagenet import ImageNet
 from sakbench.data.archives.locate import ARCHIVES, find
-from sakbench.data.archives.nyu_depth import NyuDepth
 from sakbench.data.archives.nyud import Nyud
 from sakbench.data.archives.pascal_context import PascalContext
 from sakbench.errors import UserError, unknown
@@ -23,7 +22,7 @@ Transform = Callable[[Item, int], Item]  # of an item and a seed
 
 
 class Archive(Protocol):
-    """What a split needs of an archive."""
+    """What a split needs of an archive. One that is not of the paper has `listed(split)` too, the names in order."""
 
     def image(self, name: str) -> NDArray[np.uint8]:
         """uint8 (h, w, 3)."""
@@ -132,9 +131,9 @@ def open_split(
     return ArchiveSplit(archive, dataset, split, names, wanted, transform, with_boundary_source, with_label)
 
 
-def listed(archive: PascalContext | Nyud | NyuDepth | ImageNet, split: str) -> Sequence[str]:
+def listed(archive: Any, split: str) -> Sequence[str]:
     """The names of a split, in the order of its list. Raises UserError for a list that is absent, empty or no text."""
-    if isinstance(archive, NyuDepth | ImageNet):
+    if not isinstance(archive, PascalContext | Nyud):
         return archive.listed(split)
     path = archive.names(split)
     try:
