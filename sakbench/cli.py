@@ -448,7 +448,8 @@ def _execution_options(parser: argparse.ArgumentParser) -> None:
         "--executor",
         default="local",
         metavar="NAME",
-        help="local (default): processes of this machine; ray: a Ray cluster (pip install 'sakbench[ray]')",
+        help="local (default): processes of this machine; ray: a Ray cluster (pip install 'sakbench[ray]'); here: this "
+        "process alone",
     )
     parser.add_argument("--address", default="", help="of a Ray cluster that runs already (default: a local one)")
 

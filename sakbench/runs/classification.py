@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,12 @@ def _scenes(session: Session, model: Classifier) -> _Labelled:
         return each
 
     known = batches("distill", spec.train_images)
-    learned = _kept(model, known) if isinstance(model, PlainClassifier) else _seen(known)
+    chosen, tested = batches("val", spec.test_images), batches(spec.test_split, spec.test_images)
+    if isinstance(model, PlainClassifier):  # nothing of it changes
+        learned = _kept(model, known)
+        known, chosen, tested = (_asked_once(model, each) for each in (known, chosen, tested))
+    else:
+        learned = _seen(known)
 
     def training(start: int) -> Generator[Batch]:
         step = start
@@ -154,8 +159,25 @@ def _scenes(session: Session, model: Classifier) -> _Labelled:
             step += 1
 
     material = Material(training, list, list, lambda batch: _moved(batch, session.device))
-    chosen, tested = batches("val", spec.test_images), batches(spec.test_split, spec.test_images)
     return _Labelled(material, known, chosen, tested, f"val {spec.test_images}")
+
+
+def _asked_once(model: PlainClassifier, batches: Callable[[], Iterable[Batch]]) -> Callable[[], Iterable[Batch]]:
+    """The batches with what a model represents of them in place of their images, which is kept."""
+    device = next(model.parameters()).device
+
+    @cache
+    def asked() -> list[Batch]:
+        with torch.inference_mode():
+            return [
+                {
+                    "represented": [kind.cpu() for kind in model.represent(batch["image"].to(device))],
+                    "label": batch["label"],
+                }
+                for batch in batches()
+            ]
+
+    return asked
 
 
 Rows = Callable[[np.ndarray, np.ndarray], Batch]  # scenes by number, and which of them are mirrored

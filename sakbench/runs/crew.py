@@ -8,7 +8,7 @@ from sakbench.runs.executor import Executor
 from sakbench.runs.place import Place
 from sakbench.runs.scales import Scale
 
-EXECUTORS = ("local", "ray")
+EXECUTORS = ("local", "ray", "here")
 _MOST_READERS = 16  # each holds a few batches
 
 
@@ -41,6 +41,10 @@ def assemble(scale: Scale, place: Place, *, executor: str, address: str, gpus: i
     on_cpu = chosen[0] == "cpu"
     workers = 0 if on_cpu else _readers(scale, max(2, devices.cores() // len(chosen)))
     place = replace(place, workers=workers, on_cpu=on_cpu)
+    if executor == "here":
+        from sakbench.runs.here import HereExecutor  # here, because it imports torch
+
+        return Crew(HereExecutor(place), place, 1, 0 if on_cpu else 1)
     if launched:
         from sakbench.runs.launched import LaunchedExecutor  # here, because it imports torch
 
