@@ -39,12 +39,15 @@ class FeatureMaps(nn.Module):
 
     def _given(self, images: Tensor) -> list[Tensor]:
         answer = self.maps(images)
-        levels = [answer] * LEVELS if isinstance(answer, Tensor) else list(answer)
+        if isinstance(answer, Tensor):
+            levels = [answer]
+        else:
+            levels = list(answer) if isinstance(answer, Sequence) else []
         levels = levels * LEVELS if len(levels) == 1 else levels
         if len(levels) < LEVELS or any(
             not isinstance(level, Tensor) or level.dim() != 4 or len(level) != len(images) for level in levels
         ):
-            kinds = ", ".join(str(tuple(getattr(level, "shape", ()))) or type(level).__name__ for level in levels)
+            kinds = ", ".join(str(tuple(getattr(level, "shape", ()))) for level in levels)
             raise UserError(
                 f"a callable must give one map (B, d, h, w), or at least {LEVELS}, for images (B, 3, H, W); this one"
                 f" gave {kinds or 'nothing'} for {tuple(images.shape)}."

@@ -88,7 +88,7 @@ def probe(
 def _experiment(model: Any, name: str, beside: tuple[str, ...], scale: Scale, image_size: int | None) -> Experiment:
     if isinstance(model, str):
         return tables.probe_of(model)
-    entry = _registered(model, name, image_size or (None if isinstance(model, nn.Module) else _SIDE))
+    entry = register(model, name, image_size)
 
     def build(of: Scale, seed: int) -> list[Row]:
         rows = [
@@ -103,8 +103,8 @@ def _experiment(model: Any, name: str, beside: tuple[str, ...], scale: Scale, im
     return Experiment(f"probe:{entry.name}", f"Bias profile of {name}", build, baseline="", profile=True, own=True)
 
 
-def _registered(model: nn.Module | Maps, name: str, image_size: int | None) -> backbones.BackboneInfo:
-    """An entry for a model, known by what it makes of fixed images."""
+def register(model: nn.Module | Maps, name: str, image_size: int | None = None) -> backbones.BackboneInfo:
+    """A backbone `own/NAME` of this process, known by what it makes of fixed images: see `probe`."""
     if not callable(model):
         raise UserError(f"{name} is no model: give a module or a callable that takes images.")
     whole = isinstance(model, nn.Module) and hasattr(model, "forward_intermediates")

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sakbench.data import catalogue
 from sakbench.data.archives import ArchiveSplit, open_split
 from sakbench.data.transforms import (
     DepthEvaluationTransform,
@@ -48,7 +49,8 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
 
     labels = tuple(chosen)
     # A crop is drawn again where one class fills it, so that all runs see the same crops whatever they learn.
-    augmented_by = labels if distils or spec.probes_linearly else tuple(dict.fromkeys((*labels, "semseg")))
+    watched = ("semseg",) if "semseg" in catalogue.get(spec.dataset).tasks and not distils else ()
+    augmented_by = tuple(dict.fromkeys((*labels, *watched)))
     of_depth = spec.dataset == "nyu-depth"
 
     def training(start: int) -> Any:

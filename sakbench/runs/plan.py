@@ -59,7 +59,7 @@ def short(backbone: str) -> str:
     if backbone.startswith("mini_"):
         return backbone.partition(".")[2]
     paper = get_scale("paper")
-    known = {name: model for model, name in {"ViT": paper.vit, **paper.teachers, **paper.rivals, **paper.kin}.items()}
+    known = {name: model for model, name in paper.encoders.items()}
     return known.get(backbone, backbone)
 
 
@@ -109,7 +109,7 @@ def _added(stage1: RunSpec) -> str:
 def _sizes(spec: RunSpec) -> str:
     """The sizes of teachers and student, where they are not the scale's usual ones."""
     scale = get_scale(spec.scale)
-    usual = {*scale.teachers.values(), *scale.kin.values()}
+    usual = {*scale.teachers.values(), *scale.kin.values(), *scale.newer.values()}
     if spec.backbone == scale.vit and set(dict(spec.teachers).values()) <= usual:
         return ""
     student = next((name for name, size in scale.sizes.items() if size.vit == spec.backbone), spec.backbone)

@@ -67,6 +67,7 @@ class Scale:
     rivals: dict[str, str] = field(default_factory=dict)  # students that others distilled, of whom we have the weights
     rival_recipes: Mapping[str, Rival] = field(default_factory=dict)  # and how we distil them where we have not
     kin: dict[str, str] = field(default_factory=dict)  # encoders trained as CLIP was
+    newer: dict[str, str] = field(default_factory=dict)  # encoders that the paper has not
     published: str = "PASCAL-Context"  # of which data set the published numbers beside it are
     also: tuple[str, ...] = ()  # other data sets of the paper that it stands for
     distill_dataset: str = ""  # where stage 1's images are from, if not from `dataset`
@@ -85,7 +86,7 @@ class Scale:
     @property
     def encoders(self) -> dict[str, str]:
         """The backbones that have a name in the paper: ViT, the teachers, others' students, CLIP's kin."""
-        return {"ViT": self.vit, **self.teachers, **self.rivals, **self.kin}
+        return {"ViT": self.vit, **self.teachers, **self.rivals, **self.kin, **self.newer}
 
     def encoder(self, name: str) -> str:
         """The backbone of that name of the paper; any other name is a backbone's own."""
@@ -205,6 +206,19 @@ PAPER = Scale(
     about="the paper's models, data and recipes; the rows named paper are its printed numbers.",
     rivals=_SIZES["ViT-B"].rivals,
     kin={"DFN CLIP": "vit_base_patch16_clip_224.dfn2b", "SigLIP": "vit_base_patch16_siglip_512.webli"},
+    newer={
+        "raw CLIP": "vit_base_patch16_clip_224.laion2b",  # the paper's was fine-tuned on ImageNet labels
+        "DINOv2 reg": "vit_base_patch14_reg4_dinov2.lvd142m",
+        "DINOv3": "vit_base_patch16_dinov3.lvd1689m",
+        "SigLIP 2": "vit_base_patch16_siglip_512.v2_webli",
+        "C-RADIOv3": "vit_base_patch16_radio_v3.c_radio",
+        "C-RADIOv4": "vit_so400m_patch16_radio_v4.c_radio",
+        "PE spatial": "vit_pe_spatial_base_patch16_512.fb",
+        "TIPSv2": "vit_base_patch14_reg1_tipsv2.webli",
+        "EVA-02": "eva02_base_patch14_224.mim_in22k",
+        "MAE": "vit_base_patch16_224.mae",
+        "SAM 2": "sam2_hiera_base_plus.fb_r896_2pt1",
+    },
     distill_dataset="imagenet-1k",
     distill_test=("test", _IMAGENET.images["test"]),
     size=_PASCAL.size,

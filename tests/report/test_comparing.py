@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from sakbench.runs import scales
 from tests.conftest import ROOT
 
 STORE = str(ROOT / "results" / "mini.jsonl")
@@ -57,8 +58,8 @@ def test_what_cannot_be_is_one_sentence(sakbench, words, said):
 
 
 def test_runs_that_left_their_images_are_compared_by_them(sakbench, tmp_path, monkeypatch, tiny):
-    monkeypatch.setattr("sakbench.runs.scales.SCALES", {"mini": tiny})
-    monkeypatch.setattr("sakbench.runs.scales._DATASETS", {"mini": {tiny.dataset: tiny}})
+    monkeypatch.setitem(scales.SCALES, "mini", tiny)
+    monkeypatch.setitem(scales._DATASETS, "mini", {tiny.dataset: tiny})
     from sakbench.experiments.rows import Experiment, Row, multi_task, single_task
     from sakbench.report.running import Request, run
 
