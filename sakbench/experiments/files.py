@@ -31,6 +31,7 @@ from sakbench.errors import UserError, unknown
 from sakbench.experiments.rows import (
     Experiment,
     Row,
+    answering,
     classification,
     depth_probe,
     longer,
@@ -75,6 +76,7 @@ class Entry:
     fuse: str = ""
     fraction: float = 1.0
     steps: float = 1.0
+    side: int = 0  # pixels of the images that a language model sees at scale paper
     student: str = ""
     teacher_size: str = ""
     published: tuple[str, ...] = ()  # table and row of the paper's numbers
@@ -181,6 +183,12 @@ def _classified(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return (classification(scale, seed, scale.encoder(entry.backbone), teachers=entry.teachers),)
 
 
+def _answering(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
+    blind = entry.backbone == "none"
+    backbone = scale.vit if blind else scale.encoder(entry.backbone)
+    return (answering(scale, seed, backbone, teachers=entry.teachers, blind=blind, side=entry.side),)
+
+
 def _nothing(entry: Entry, scale: Scale, seed: int) -> tuple[RunSpec, ...]:
     return ()
 
@@ -201,6 +209,7 @@ MODELS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "upper bound": (_bound, ("teachers", "fuse", "fraction", "steps", "student", "teacher_size")),
     "oracle": (_oracle, ("teachers", "teacher_size")),
     "pairs": (_pairs, ("backbone", "student")),
+    "question answering": (_answering, ("backbone", "teachers", "side", "student", "teacher_size")),
     "classification": (_classified, ("backbone", "teachers", "student", "teacher_size")),
     "linear depth": (_depth, ("backbone", "teachers", "student", "teacher_size")),
     "published": (_nothing, ()),
@@ -210,6 +219,7 @@ _EVERY_ROW = ("name", "model", "published", "note", "scales")
 _GIVES = {
     "pairs": tuple(QUANTITIES),
     "stage 1": ("rep_sim",),
+    "question answering": ("gqa", "pope", "vqav2"),
     "classification": ("accuracy", "knn"),
     "linear depth": ("depth_lin1", "depth_lin4"),
 }
@@ -367,7 +377,7 @@ def _check(entry: Entry, where: str) -> None:
         for name in names:
             if name.startswith(TIMM_PREFIX):
                 backbones.info(name)
-            elif name not in {*by_name, *backbones.names()}:
+            elif name not in {*by_name, *backbones.names()} and (name, entry.model) != ("none", "question answering"):
                 raise unknown(f"model for {key} of {where}", name, {*by_name, *backbones.names()})
     if entry.model in _WITH_TEACHERS and not entry.teachers:
         raise UserError(f"teachers of {where} is missing: a row of model {entry.model} needs at least one.")
@@ -379,6 +389,8 @@ def _check(entry: Entry, where: str) -> None:
         raise UserError(f"fraction of {where} is {entry.fraction:g}: it must be above 0 and at most 1.")
     if not 0 < entry.steps <= 1000:
         raise UserError(f"steps of {where} is {entry.steps:g}: it must be above 0 and at most 1000 times.")
+    if not 0 <= entry.side <= 4096:
+        raise UserError(f"side of {where} is {entry.side}: it must be from 1 to 4096 pixels, or left out.")
     if entry.gamma is not None and not 0 <= entry.gamma < float("inf"):
         raise UserError(f"gamma of {where} is {entry.gamma:g}: it must be a finite number from 0.")
     if entry.published and len(entry.published) != 2:

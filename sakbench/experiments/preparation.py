@@ -8,6 +8,7 @@ from sakbench import backbones
 from sakbench.data import catalogue
 from sakbench.data.archives import open_split
 from sakbench.data.archives.locate import candidates
+from sakbench.data.questions import readers
 from sakbench.errors import UserError
 from sakbench.runs.scales import Scale
 from sakbench.runs.spec import RunSpec
@@ -45,7 +46,11 @@ def unlike_the_papers(scale: Scale) -> list[str]:
 
 def require_data(runs: Sequence[RunSpec], folder: Path) -> None:
     """Raise `UserError` for images, labels or a whole data set that these runs read and `folder` lacks."""
-    read = {(r.dataset, split, r.tasks) for r in runs if r.kind != "pairs" for split in ("train", r.test_split)}
+    for run in runs:
+        if run.kind == "answer":
+            readers.find(folder)
+    of_archives = [run for run in runs if run.kind not in ("pairs", "answer")]
+    read = {(r.dataset, split, r.tasks) for r in of_archives for split in ("train", r.test_split)}
     for dataset, split, tasks in sorted(read):
         open_split(dataset, split, folder, tasks=tasks)
 

@@ -11,8 +11,9 @@ from sakbench.tasks.names import info as task_info
 from sakbench.training.recipe import Recipe
 
 # Versions of code that numbers depend on: how archives are read and augmented, how pairs are measured.
-_READING, _LOOKING, _LINEAR_DEPTH, _CLASSIFYING = 1, 1, 1, 1
+_READING, _LOOKING, _LINEAR_DEPTH, _CLASSIFYING, _ASKING = 1, 1, 1, 1, 1
 _CLASSIFIED = (224, 224)  # D.6
+_INSTRUCTIONS, _QUESTIONS = 665_298, 12_578 + 9_000 + 214_354  # of LLaVA-1.5; GQA's testdev, POPE, VQAv2's val
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,43 @@ def classification(scale: Scale, seed: int, backbone: str | None = None, *, teac
         norm=scale.norm,
         sam_padding=_padding(scale, backbone),
         noise=scale.noise if teachers else "position",
+    )
+
+
+def answering(
+    scale: Scale,
+    seed: int,
+    backbone: str | None = None,
+    *,
+    teachers: Sequence[str] = (),
+    blind: bool = False,
+    side: int = 0,
+) -> RunSpec:
+    """A language model that sees images of `side` pixels (its own if 0) through a frozen backbone, through the student
+    of `teachers`, or not at all."""
+    backbone = backbone or scale.vit
+    mini = scale.name == "mini"
+    return RunSpec(
+        kind="answer",
+        scale=scale.name,
+        dataset=scale.distill_dataset if mini else "llava",
+        backbone=backbone,
+        recipe=scale.instruct,
+        seed=seed,
+        train_images=scale.distill_images if mini else _INSTRUCTIONS,
+        test_split="test",
+        test_images=scale.test_images if mini else _QUESTIONS,
+        inputs=(*_inputs(scale, scale.distill_dataset, backbone), f"asked {_ASKING}"),
+        teachers=tuple((name, scale.encoder(name)) for name in teachers),
+        frozen=True,
+        start=stage1(scale, seed, teachers) if teachers else None,
+        size=(side, side) if side and not mini else _size(scale, backbone),
+        norm=scale.norm,
+        sam_padding=_padding(scale, backbone),
+        noise=scale.noise if teachers else "position",
+        language=scale.language,
+        align=scale.align,
+        blind=blind,
     )
 
 

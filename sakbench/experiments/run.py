@@ -112,7 +112,7 @@ def _splits(work: RunSpec | Bank) -> list[tuple[str, str, int]]:
         return []
     if work.kind == "score":
         return [(work.dataset, work.test_split, work.test_images)]
-    learned = "distill" if work.kind in ("distill", "classify") else "train"
+    learned = "distill" if work.kind in ("distill", "classify", "answer") else "train"
     splits = [(learned, work.train_images), (work.test_split, work.test_images)]
     splits += [("val", work.test_images)] * (work.kind == "classify")
     return [(work.dataset, split, count) for split, count in splits]

@@ -105,6 +105,8 @@ def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
     """Parameters, trained ones, multiplications of one image, and those executed in parts that do not learn."""
     if run.kind == "classify":
         return _classifier(run)
+    if run.kind == "answer":
+        return _tower(run)
     student, images = weightless(run), _images(run.backbone, run.size)
 
     def forward() -> None:
@@ -130,6 +132,16 @@ def _classifier(run: RunSpec) -> tuple[int, int, Macs, int]:
     whole = count(model, lambda: model.predict(model.represent(images)))
     below = count(model, lambda: model.represent(images)).executed
     return everything, everything - kept, whole, below
+
+
+def _tower(run: RunSpec) -> tuple[int, int, Macs, int]:
+    """The same of what a language model sees through; the language model, which takes most, is left out."""
+    if run.blind:
+        return 0, 0, Macs(0, 0, 0), 0
+    encoder = weightless_encoder(run.backbone, run.size)
+    images = _images(run.backbone, run.size)
+    whole = count(encoder, lambda: encoder(images))
+    return parameter_count(encoder), 0, whole, whole.executed
 
 
 @cache

@@ -99,7 +99,7 @@ def _cost(run: RunSpec) -> float:
 
 def banks_of(run: RunSpec) -> list[Bank]:
     """The features that a run reads: its teachers' where it distils, its own backbone's where that is frozen."""
-    if run.scale != "mini" or run.kind in ("pairs", "classify"):
+    if run.scale != "mini" or run.kind in ("pairs", "classify", "answer"):
         return []  # scale paper's would fill terabytes: its teachers look on while it trains
     teachers = [backbone for _, backbone in run.teachers]
     banks = []

@@ -11,7 +11,7 @@ from torch import distributed
 
 from sakbench.errors import UserError
 from sakbench.models.processes import rank, world
-from sakbench.runs import artifacts, classification, learning, pairs, rendered, results
+from sakbench.runs import answering, artifacts, classification, learning, pairs, rendered, results
 from sakbench.runs.devices import keep_freed_memory
 from sakbench.runs.jobs import Bank
 from sakbench.runs.place import Place
@@ -135,4 +135,5 @@ _KINDS: dict[str, Callable[[Session], Learned]] = {
     "score": learning.score,
     "pairs": pairs.look_at,
     "classify": classification.classify,
+    "answer": answering.answer,
 }

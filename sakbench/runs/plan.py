@@ -43,6 +43,10 @@ def label(spec: RunSpec) -> str:
     if spec.kind == "classify":
         student = f"SAK {spec.committee}{_sizes(spec)}" if spec.teachers else short(spec.backbone)
         return f"classifiers on {student}"
+    if spec.kind == "answer":
+        student = f"SAK {spec.committee}{_sizes(spec)}" if spec.teachers else short(spec.backbone)
+        side = f" at {spec.size[0]} px" if spec.size and spec.scale != "mini" else ""
+        return "questions to a blind model" if spec.blind else f"questions through {student}{side}"
     words = _words(spec)
     scale = get_scale(spec.scale)
     if spec.kind == "distill":

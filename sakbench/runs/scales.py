@@ -61,7 +61,10 @@ class Scale:
     max_dist: float  # odsF's tolerance, as a share of the image's diagonal
     depth: Recipe  # DINOv2's linear depth probes
     classify: Recipe  # DINOv2's linear classifiers; the rate is a factor of the sweep's
+    align: Recipe  # LLaVA's first phase
+    instruct: Recipe  # and its second
     about: str
+    language: str = ""  # the language model that answers questions
     control: str = ""  # random weights at SAM's resolution
     sizes: Mapping[str, Size] = field(default_factory=dict)  # by the paper's names, where there are several
     rivals: dict[str, str] = field(default_factory=dict)  # students that others distilled, of whom we have the weights
@@ -110,6 +113,9 @@ MINI = Scale(
         steps=600, batch_size=8, lr=1e-3, weight_decay=1e-2, schedule="cosine", warmup=200, warmup_lr=1e-6, clip=35.0
     ),
     classify=Recipe(steps=400, batch_size=64, lr=4.0, schedule="cosine", optimizer="sgd"),
+    align=Recipe(steps=400, batch_size=32, lr=3e-3, schedule="cosine", warmup=40, clip=1.0),
+    instruct=Recipe(steps=1000, batch_size=32, lr=2e-3, schedule="cosine", warmup=40, clip=1.0),
+    language="mini",
     max_dist=0.016,  # at 64x64 one pixel, diagonals included; the paper's 0.0075 would be less than one
     about="mini numbers come from rendered scenes and small teachers: compare rows with each other, "
     "not with the paper's numbers.",
@@ -163,6 +169,10 @@ LINEAR_DEPTH = Recipe(
 # 10 epochs of 1,250 steps of 8 x 128 images; rates are those of a batch of 256
 LINEAR_CLASSIFIERS = Recipe(steps=12_500, batch_size=1024, lr=4.0, schedule="cosine", optimizer="sgd")
 
+# LLaVA-1.5's: one epoch of 558,128 and of 665,298 conversations, warmed up for 3% of the steps
+LLAVA_ALIGN = Recipe(steps=2180, batch_size=256, lr=1e-3, schedule="cosine", warmup=66, clip=1.0)
+LLAVA_INSTRUCT = Recipe(steps=5197, batch_size=128, lr=2e-5, schedule="cosine", warmup=156, clip=1.0)
+
 # Table 10
 _SIZES = {
     "ViT-S": Size("vit_small_patch16_384.augreg_in21k_ft_in1k", {}, rivals={"Theia": "theia_small_patch16_224.cdiv"}),
@@ -203,6 +213,9 @@ PAPER = Scale(
     max_dist=_PASCAL.max_dist,
     depth=LINEAR_DEPTH,
     classify=LINEAR_CLASSIFIERS,
+    align=LLAVA_ALIGN,
+    instruct=LLAVA_INSTRUCT,
+    language="lmsys/vicuna-7b-v1.5",
     about="the paper's models, data and recipes; the rows named paper are its printed numbers.",
     rivals=_SIZES["ViT-B"].rivals,
     kin={"DFN CLIP": "vit_base_patch16_clip_224.dfn2b", "SigLIP": "vit_base_patch16_siglip_512.webli"},
@@ -224,7 +237,13 @@ PAPER = Scale(
     size=_PASCAL.size,
     distill_size=(384, 384),
     # 8 x 16 and 2 x 2 images in the paper; on one GPU stage 2's four fit at once, as BatchNorm would have them.
-    layouts={"distill": Layout(8, 16), "tasks": Layout(2, 4), "score": Layout(1, 8), "classify": Layout(8, 128)},
+    layouts={
+        "distill": Layout(8, 16),
+        "tasks": Layout(2, 4),
+        "score": Layout(1, 8),
+        "classify": Layout(8, 128),
+        "answer": Layout(8, 8),
+    },
 )
 
 SCALES = {scale.name: scale for scale in (MINI, PAPER)}
@@ -240,7 +259,7 @@ CHOICES = {
 }
 
 
-RECIPES = ("distill", "tune", "probe", "depth", "classify")
+RECIPES = ("distill", "tune", "probe", "depth", "classify", "align", "instruct")
 
 
 def with_choices(scale: Scale, **chosen: str) -> Scale:

@@ -39,6 +39,9 @@ _ADDED = (
     "method",
     "router",
     "adapter",
+    "language",
+    "align",
+    "blind",
     "optimizer",
 )  # after the first stored results
 
@@ -51,10 +54,11 @@ class RunSpec:
     single- and multi-task baselines and the frozen probes, which differ by `teachers`, `frozen` and `tasks`), `score`
     (a `tasks` run, its `start`, evaluated once more under another protocol), `pairs` (what a frozen backbone, and the
     heads of its `start` if it has one, make of counterfactual pairs) or `classify` (linear classifiers, and nearest
-    neighbours, on a frozen backbone or on the student of its `start`).
+    neighbours, on a frozen backbone or on the student of its `start`) or `answer` (a language model that sees through
+    either of them, or through nothing).
     """
 
-    kind: Literal["distill", "tasks", "score", "pairs", "classify"]
+    kind: Literal["distill", "tasks", "score", "pairs", "classify", "answer"]
     scale: str
     dataset: str
     backbone: str
@@ -82,6 +86,9 @@ class RunSpec:
     nyud_truth: Literal["seism", "clean"] = "seism"  # what odsF takes as NYUD-v2's boundaries
     router: Router = "mor"
     adapter: Adapter = "bottleneck"
+    language: str = ""  # the language model that answers
+    align: Recipe | None = None  # of its first phase, in which it learns what images are; `recipe` is the second's
+    blind: bool = False  # whether it sees nothing
     method: Method = ""  # whose recipe distils into a plain backbone, where it is not SAK's
 
     @property
@@ -92,7 +99,7 @@ class RunSpec:
     @property
     def trains(self) -> bool:
         """Whether anything is trained in it; otherwise it looks at what there is."""
-        return self.kind in ("distill", "tasks", "classify")
+        return self.kind in ("distill", "tasks", "classify", "answer")
 
     @property
     def committee(self) -> str:
@@ -180,8 +187,16 @@ _BEGINS_WITH = {
     "score": ("tasks",),
     "pairs": (None, "tasks"),
     "classify": (None, "distill"),
+    "answer": (None, "distill"),
 }
-_NEEDED = {"distill": ("teachers",), "tasks": ("tasks",), "score": ("tasks",), "pairs": (), "classify": ()}
+_NEEDED = {
+    "distill": ("teachers",),
+    "tasks": ("tasks",),
+    "score": ("tasks",),
+    "pairs": (),
+    "classify": (),
+    "answer": ("language",),
+}
 
 # What a plain value must be, and how that is said. The largest whole number is that of a database's column.
 _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -43,6 +44,12 @@ class _Steps(Sampler[list[tuple[int, int]]]):
                 places = range(first, first + images)
                 yield [(int(rows[place]), seed_of_image(self.seed, step, place)) for place in places]
             step += 1
+
+
+def shares(rows: np.ndarray, share: int, parts: int) -> list[np.ndarray]:
+    """Of the rows of a step's batch this process's `share`, in so many parts."""
+    mine, size = rows[rank() * share : (rank() + 1) * share], share // parts
+    return [mine[part * size : (part + 1) * size] for part in range(parts)]
 
 
 def parts_of(batch_size: int, images: int) -> int:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from sakbench.models.agglomeration import Agglomerated, agglomeration_loss
 from sakbench.models.classifiers import Classifier
 from sakbench.models.distillation import teacher_loss
+from sakbench.models.llava import Llava, answer_loss
 from sakbench.models.plain import PlainStudent
 from sakbench.models.prism import BALANCE, Prism
 from sakbench.models.processes import uniform_choice
@@ -174,6 +175,36 @@ class ClassifyObjective(nn.Module):
         each = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").sum(1)
         count = images if whole is None else whole["images"]
         return {"classifiers": (each * self.model.sweep.rates).sum() / count}
+
+
+class AnswerObjective(nn.Module):
+    """LLaVA's phases: the tokens of answers are told by the image and by what stands before them."""
+
+    def __init__(self, model: Llava) -> None:
+        super().__init__()
+        self.model = model
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module; but what is frozen whole stays as in evaluation."""
+        super().train(mode)
+        for part in self.modules():
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def survey(self, parts: list[Batch]) -> Whole:
+        """How many tokens are learned in these parts of a batch."""
+        return {"tokens": torch.tensor(sum(int(part["learned"][:, 1:].sum()) for part in parts))}
+
+    def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
+        """From `before`, `pictured`, `after`, `learned`, and `image` or what is `represented` of it: see `Llava`."""
+        known = batch.get("represented")
+        if known is None and self.model.tower is not None:
+            with torch.no_grad():
+                known = self.model.tower.represent(batch["image"])
+        logits = self.model(batch["before"], known, batch["pictured"], batch["after"])
+        count = batch["learned"][:, 1:].sum() if whole is None else whole["tokens"]
+        return {"answer": answer_loss(logits, batch["after"], batch["learned"], count)}
 
 
 def _distillation(maps: dict[str, list[Tensor]], batch: Batch, whole: Whole | None) -> Losses:
