@@ -107,12 +107,14 @@ def load(name: str) -> Words | Pretrained:
         return Words(transformers.LlamaForCausalLM(config))
     transformers.utils.logging.set_verbosity_error()
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(name, torch_dtype=torch.float32)
+        model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise UserError(
             f"the language model {name} is neither a folder here nor in the Hugging Face cache, nor can it be"
             f" downloaded ({str(error).splitlines()[0]}): name a folder with --language."
         ) from error
-    model.gradient_checkpointing_enable()
+    # called so in later releases of transformers 5
+    checkpointed = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+    checkpointed()
     return Pretrained(model, tokenizer)

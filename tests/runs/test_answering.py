@@ -1,0 +1,119 @@
+"""Question answering as runs: in mini, with a student and blind, and at scale paper with a small language model."""
+
+from dataclasses import replace
+
+import pytest
+import tokenizers
+import transformers
+
+from sakbench.errors import UserError
+from sakbench.experiments.rows import answering
+from sakbench.runs import languages
+from sakbench.runs.perform import Stopped, perform
+from sakbench.runs.place import Place
+from sakbench.runs.scales import MINI, get
+from sakbench.runs.session import Session
+from sakbench.runs.spec import RunSpec
+from tests.data.questions import llava
+from tests.runs.stage1 import fresh
+
+
+def do(run, place, stop=lambda: False):
+    for one in run.lineage:
+        result = perform(one, place, lambda progress: None, stop)
+    return {metric["task"]: metric["value"] for metric in result["metrics"]}, result
+
+
+@pytest.fixture
+def short(tiny):
+    return replace(
+        tiny,
+        align=replace(tiny.align, steps=2, batch_size=4, warmup=1),
+        instruct=replace(tiny.instruct, steps=3, batch_size=4, warmup=1),
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"teachers": ("DINOv2", "SAM")}, {"blind": True}], ids=str)
+def test_every_benchmark_has_a_score(short, tmp_path, options):
+    run = answering(short, 0, **options)
+    assert RunSpec.from_dict(run.to_dict()).id == run.id
+    numbers, result = do(run, Place(tmp_path))
+    assert set(numbers) == {"gqa", "pope", "vqav2"}
+    assert all(0 <= value <= 100 for value in numbers.values())
+    assert "questions of miniworld-pascal test 12" in result["metrics"][0]["protocol"]
+
+
+def test_a_stopped_run_goes_on_in_its_phase(short, tmp_path):
+    run = answering(short, 0)
+    expected, _ = do(run, Place(tmp_path / "one"))
+    for most in (0, 1):  # in the first phase, and in the second
+        asked = 0
+
+        def soon(most=most):
+            nonlocal asked
+            asked += 1
+            return asked > most
+
+        with pytest.raises(Stopped):
+            do(run, Place(tmp_path / "two"), soon)
+    assert list((tmp_path / "two").rglob("instruct/step-*"))
+    found, _ = do(run, Place(tmp_path / "two"))
+    assert found == expected
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory):
+    """A Llama of a few thousand parameters with a tokenizer of words, saved as transformers saves them."""
+    folder = tmp_path_factory.mktemp("language")
+    words = "[UNK] <s> </s> A chat USER: ASSISTANT: is there a ball cat yes no red what colour it describe the picture"
+    vocabulary = {word: number for number, word in enumerate(words.split())}
+    kind = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
+    kind.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=kind, bos_token="<s>", eos_token="</s>", unk_token="[UNK]"
+    )
+    config = transformers.LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=512,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("teachers", [(), ("DINOv2",)], ids=str)
+def test_photographs_are_asked_about(language, tmp_path, teachers):
+    llava(tmp_path / "llava")
+    paper = replace(
+        get("paper"),
+        vit=MINI.vit,
+        teachers=MINI.teachers,
+        sizes={},
+        distill_size=(48, 48),
+        distill_images=2,
+        language=str(language),
+        align=replace(get("paper").align, steps=2, batch_size=2, warmup=1),
+        instruct=replace(get("paper").instruct, steps=2, batch_size=2, warmup=1),
+    )
+    run = answering(paper, 0, teachers=teachers, side=64)
+    assert run.size == (64, 64)
+    place = Place(tmp_path / "runs", tmp_path)
+    if teachers:  # its stage 1 is a student fresh from the backbone: nothing distils here
+        fresh(Session(run.start, place, lambda progress: None, lambda: False))
+    numbers = {m["task"]: m["value"] for m in perform(run, place, lambda progress: None, lambda: False)["metrics"]}
+    assert set(numbers) == {"gqa", "pope", "vqav2"}
+
+
+def test_a_language_model_that_is_nowhere_is_told():
+    with pytest.raises(UserError, match="no/such is neither a folder here"):
+        languages.load("no/such")
+
+
+def test_without_data_or_steps_there_is_a_sentence(sakbench, tmp_path):
+    done = sakbench("run", "table28", "--scale", "paper", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
