@@ -36,6 +36,10 @@ def tiny() -> Scale:
         distill=replace(MINI.distill, steps=4, batch_size=8, warmup=1),
         tune=replace(MINI.tune, steps=6, batch_size=8),
         probe=replace(MINI.probe, steps=4, batch_size=8),
+        depth=replace(MINI.depth, steps=4, batch_size=4, warmup=1),
+        classify=replace(MINI.classify, steps=4, batch_size=8),
+        align=replace(MINI.align, steps=2, batch_size=4, warmup=1),
+        instruct=replace(MINI.instruct, steps=3, batch_size=4, warmup=1),
     )
 
 

@@ -72,7 +72,7 @@ def test_runs_that_left_their_images_are_compared_by_them(sakbench, tmp_path, mo
     table = Experiment("table7", "A table", build)
     monkeypatch.setattr("sakbench.experiments.tables.EXPERIMENTS", {"table7": table})
     store = tmp_path / "store.db"
-    assert run(table, tiny, Request(store, "again", seeds=2, jobs=1)) == 0
+    assert run(table, tiny, Request(store, "again", seeds=2, executor="here")) == 0
     words = ("compare", "table7", "Single-task baseline", "Multi-task baseline", "--store", str(store))
     told = json.loads(sakbench(*words, "--draws", "50", "--json").stdout)
     assert told["images"]

@@ -24,18 +24,9 @@ def do(run, place, stop=lambda: False):
     return {metric["task"]: metric["value"] for metric in result["metrics"]}, result
 
 
-@pytest.fixture
-def short(tiny):
-    return replace(
-        tiny,
-        align=replace(tiny.align, steps=2, batch_size=4, warmup=1),
-        instruct=replace(tiny.instruct, steps=3, batch_size=4, warmup=1),
-    )
-
-
 @pytest.mark.parametrize("options", [{}, {"teachers": ("DINOv2", "SAM")}, {"blind": True}], ids=str)
-def test_every_benchmark_has_a_score(short, tmp_path, options):
-    run = answering(short, 0, **options)
+def test_every_benchmark_has_a_score(tiny, tmp_path, options):
+    run = answering(tiny, 0, **options)
     assert RunSpec.from_dict(run.to_dict()).id == run.id
     numbers, result = do(run, Place(tmp_path))
     assert set(numbers) == {"gqa", "pope", "vqav2"}
@@ -43,8 +34,8 @@ def test_every_benchmark_has_a_score(short, tmp_path, options):
     assert "questions of miniworld-pascal test 12" in result["metrics"][0]["protocol"]
 
 
-def test_a_stopped_run_goes_on_in_its_phase(short, tmp_path):
-    run = answering(short, 0)
+def test_a_stopped_run_goes_on_in_its_phase(tiny, tmp_path):
+    run = answering(tiny, 0)
     expected, _ = do(run, Place(tmp_path / "one"))
     for most in (0, 1):  # in the first phase, and in the second
         asked = 0

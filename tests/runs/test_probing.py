@@ -22,18 +22,9 @@ def do(run, place, stop=lambda: False):
     return {metric["task"]: metric["value"] for metric in result["metrics"]}, result
 
 
-@pytest.fixture
-def short(tiny):
-    return replace(
-        tiny,
-        classify=replace(tiny.classify, steps=5, batch_size=8),
-        depth=replace(tiny.depth, steps=4, batch_size=4, warmup=1),
-    )
-
-
 @pytest.mark.parametrize("teachers", [(), ("DINOv2", "SAM")])
-def test_a_run_of_classifiers_gives_two_accuracies(short, tmp_path, teachers):
-    run = classification(short, 0, short.teachers["CLIP"] if not teachers else None, teachers=teachers)
+def test_a_run_of_classifiers_gives_two_accuracies(tiny, tmp_path, teachers):
+    run = classification(tiny, 0, tiny.teachers["CLIP"] if not teachers else None, teachers=teachers)
     assert RunSpec.from_dict(run.to_dict()).id == run.id
     numbers, result = do(run, Place(tmp_path))
     assert set(numbers) == {"accuracy", "knn"}
@@ -43,8 +34,8 @@ def test_a_run_of_classifiers_gives_two_accuracies(short, tmp_path, teachers):
     assert "val 12" in result["metrics"][0]["protocol"]
 
 
-def test_a_stopped_run_goes_on_to_the_same_numbers(short, tmp_path):
-    run = classification(short, 1, short.teachers["DINOv2"])
+def test_a_stopped_run_goes_on_to_the_same_numbers(tiny, tmp_path):
+    run = classification(tiny, 1, tiny.teachers["DINOv2"])
     expected, _ = do(run, Place(tmp_path / "one"))
     asked = 0
 
@@ -62,8 +53,8 @@ def test_a_stopped_run_goes_on_to_the_same_numbers(short, tmp_path):
 
 @pytest.mark.parametrize("teachers", [(), ("DINOv2",)])
 @pytest.mark.parametrize("layers", [1, 4])
-def test_a_depth_probe_gives_the_number_of_its_layers(short, tmp_path, teachers, layers):
-    scale = replace(short, dataset="miniworld-nyud", tasks=("depth",))
+def test_a_depth_probe_gives_the_number_of_its_layers(tiny, tmp_path, teachers, layers):
+    scale = replace(tiny, dataset="miniworld-nyud", tasks=("depth",))
     run = depth_probe(scale, 0, layers, teachers=teachers)
     numbers, result = do(run, Place(tmp_path))
     assert set(numbers) == {f"depth_lin{layers}"}

@@ -25,7 +25,7 @@ def test_a_second_call_trains_nothing(tiny, tmp_path, capsys):
     store = tmp_path / "store.db"
     experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.get("table7").build(scale, seed)[:2])
     for _ in range(2):
-        assert run(experiment, tiny, Request(store, "again", jobs=2)) == 0
+        assert run(experiment, tiny, Request(store, "again", jobs=2, seeds=1)) == 0
     assert "every run is in the store already" in capsys.readouterr().out
     stored = open_store(store, write=False)
     assert planned(select(experiment, tiny, range(1)), stored, tmp_path / "runs") == []
@@ -38,7 +38,7 @@ def test_the_number_of_processes_changes_no_number(tiny, tmp_path):
     found = []
     for processes in (1, 3):
         store = tmp_path / f"{processes}.db"
-        run(experiment, tiny, Request(store, "again", jobs=processes))
+        run(experiment, tiny, Request(store, "again", jobs=processes, seeds=1))
         found.append(numbers(store))
     pd.testing.assert_series_equal(*found)
 
@@ -46,7 +46,7 @@ def test_the_number_of_processes_changes_no_number(tiny, tmp_path):
 def test_another_protocol_scores_again_and_trains_nothing(tiny, tmp_path):
     store = tmp_path / "store.db"
     experiment = replace(tables.get("table7"), build=lambda scale, seed: tables.get("table7").build(scale, seed)[:2])
-    run(experiment, tiny, Request(store, "again", jobs=2))
+    run(experiment, tiny, Request(store, "again", jobs=2, seeds=1))
     other = under(experiment, "invpt")
     work = [
         job.work for job in planned(select(other, tiny, range(1)), open_store(store, write=False), tmp_path / "runs")
@@ -55,7 +55,7 @@ def test_another_protocol_scores_again_and_trains_nothing(tiny, tmp_path):
         "score",
         "score",
     ]  # the single-task baseline of boundary, and the multi-task one
-    run(other, tiny, Request(store, "again", jobs=2))
+    run(other, tiny, Request(store, "again", jobs=2, seeds=1))
     frame = open_store(store, write=False).frame().set_index(["table", "row", "task"])
     first, second = frame.loc["table7"], frame.loc["table7-invpt"]
     pd.testing.assert_series_equal(first["value"].drop("boundary", level=1), second["value"].drop("boundary", level=1))
@@ -117,7 +117,7 @@ def test_rows_are_stored_as_soon_as_they_are_complete(tiny, tmp_path):
 
     experiment = replace(tables.get("table7"), build=build)
     with pytest.raises(UserError, match="no longer finite"):
-        run(experiment, tiny, Request(tmp_path / "s.db", "again", jobs=1))
+        run(experiment, tiny, Request(tmp_path / "s.db", "again", jobs=1, seeds=1))
     store = open_store(tmp_path / "s.db", write=False)
     assert set(store.frame()["row"]) == {"Single-task baseline"}
     assert store.runs()["status"].value_counts().to_dict() == {"done": 5, "failed": 1}
