@@ -15,6 +15,7 @@ BINS = 256
 NEAREST, FARTHEST = 1e-3, 10.0  # metres, of NYUd
 _LEAST = 0.1  # what every bin has, so that the shares of one never vanish together
 _UPSAMPLED = 4
+_MOST_VALUES = 2**22
 
 
 class LinearDepth(nn.Module):
@@ -47,7 +48,14 @@ class LinearDepth(nn.Module):
                 size = part.shape[-2:]
                 parts[size] = parts[size] + part if size in parts else part
             enlarged = (_UPSAMPLED * height, _UPSAMPLED * width)
-            values = torch.stack([bilinear(part, enlarged) for part in parts.values()]).sum(0)
-            shares = (values + self.linear.bias.view(-1, 1, 1)).relu() + _LEAST
-            depth = torch.einsum("bkhw,k->bhw", shares, self.centres) / shares.sum(1)
+            # A CPU takes an image at a time: larger blocks than its allocator keeps are fetched anew at every step.
+            apart = not chosen[0].is_cuda and len(chosen[0]) * BINS * enlarged[0] * enlarged[1] > _MOST_VALUES
+            pieces = zip(*(part.split(1 if apart else len(part)) for part in parts.values()), strict=True)
+            depth = torch.cat([self._expected(piece, enlarged) for piece in pieces])
             return {"depth": bilinear(depth[:, None], output_size)}
+
+    def _expected(self, parts: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        """The bins' values, in parts (B, 256, h, w) that are added up at `size`, to mean depths (B, H, W)."""
+        values = torch.stack([bilinear(part, size) for part in parts]).sum(0)
+        shares = (values + self.linear.bias.view(-1, 1, 1)).relu() + _LEAST
+        return torch.einsum("bkhw,k->bhw", shares, self.centres) / shares.sum(1)

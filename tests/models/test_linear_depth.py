@@ -37,6 +37,15 @@ def test_levels_of_several_sizes_are_brought_to_the_first():
     torch.testing.assert_close(head({"depth": levels}, (32, 32))["depth"][:, 0], expected)
 
 
+def test_large_batches_are_as_small_ones():
+    torch.manual_seed(0)
+    head = make("lin1", (6, 6, 6, 6), {"depth": 1})
+    levels = [torch.randn(5, 6, 16, 16) for _ in range(4)]
+    together = head({"depth": levels}, (64, 64))["depth"]
+    apart = torch.cat([head({"depth": [level[[i]] for level in levels]}, (64, 64))["depth"] for i in range(5)])
+    torch.testing.assert_close(together, apart)
+
+
 def test_they_are_for_depth_alone():
     with pytest.raises(UserError, match="for depth alone, not for semseg, depth"):
         make("lin1", (4,) * 4, {"semseg": 5, "depth": 1})

@@ -100,8 +100,8 @@ def test_photographs_are_asked_about(language, tmp_path, teachers):
 
 
 def test_a_language_model_that_is_nowhere_is_told():
-    with pytest.raises(UserError, match="no/such is neither a folder here"):
-        languages.load("no/such")
+    with pytest.raises(UserError, match="no/such/place is neither a folder here"):
+        languages.load("no/such/place")
 
 
 def test_without_data_or_steps_there_is_a_sentence(sakbench, tmp_path):

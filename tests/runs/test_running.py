@@ -72,9 +72,15 @@ def test_every_table_runs(tiny, tmp_path):
             assert metric["value"] == metric["value"], job.label
 
 
+def suited(experiment, scale):
+    """Scenes that hold what a table is about."""
+    indoors = experiment.benchmark == "NYUd"
+    return replace(scale, dataset="miniworld-nyud", tasks=("depth",)) if indoors else scale
+
+
 def ordered(experiments, scale) -> list[Job]:
     kinds = {}
-    for spec in (spec for e in experiments for row in e.build(scale, 0) for spec in row.runs):
+    for spec in (spec for e in experiments for row in e.build(suited(e, scale), 0) for spec in row.runs):
         alone = {"backbone": scale.vit, "tasks": scale.tasks[:1], "inputs": ()} if len(spec.tasks) == 1 else {}
         length = {"recipe": scale.tune} if spec.kind == "tasks" and not spec.frozen else {}
         same = replace(spec, gamma=float(spec.gamma > 0), train_images=scale.train_images, **alone, **length)
