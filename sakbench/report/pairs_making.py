@@ -116,6 +116,7 @@ def _rendered(wanted: Wanted, out: Console) -> PairSet:
     if given := [option for option, value in others.items() if value not in (None, "", ())]:
         raise UserError(f"{exact.NAME}'s pairs are rendered, nothing is drawn or pasted: leave {given[0]} out.")
     split, count = wanted.split or exact.SPLIT, wanted.count or exact.COUNT
+    exact.require(wanted.old, wanted.new, split)
     with _Bar(out) as bar, files.alone(wanted.output):
         if (wanted.output / manifest.NAME).exists():
             there = manifest.read(wanted.output)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -118,7 +119,9 @@ def _grid(spec: RunSpec, backbone: str) -> tuple[int, int]:
     return height // entry.patch_size, width // entry.patch_size
 
 
-def write(here: Path, model: Model | None, spec: RunSpec, sums: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+def write(
+    here: Path, model: Model | None, spec: RunSpec, sums: Mapping[str, Tensor] = MappingProxyType({})
+) -> list[dict[str, Any]]:
     """The model in the form that `from_pretrained` loads, beside the run's spec, and what its metrics are made of.
 
     Returns what it wrote; there may be no model, or nothing of metrics.

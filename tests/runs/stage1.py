@@ -11,4 +11,4 @@ def fresh(session: Session) -> None:
     """Leave an untrained student where the run's stage 1 would."""
     spec, place = session.spec, session.place
     student = build(spec, partial(encoders.load, spec=spec, place=place))
-    write(place.runs / spec.id, student, spec, {})
+    write(place.runs / spec.id, student, spec)

@@ -136,11 +136,13 @@ def test_no_damage_of_the_list_hides_a_damage_of_the_weights(spec, runs):
         assert {weights, listed} & set(artifacts.problems(weights.parent)), position
 
 
-def test_a_score_keeps_its_result_without_files_of_its_own(spec, runs):
+def test_a_score_keeps_its_result_and_no_weights_of_its_own(spec, runs):
     do(spec, runs)
     score = under_another_protocol(spec)
     result, steps = do(score, runs)
-    assert not steps and result["artifacts"] == [] and result["checkpoint"] == f"{spec.id}/model.safetensors"
+    left = [Path(one["path"]).name for one in result["artifacts"]]
+    assert not steps and result["checkpoint"] == f"{spec.id}/model.safetensors"
+    assert sorted(left) == ["images.safetensors", "run.json"]  # what its metrics are made of, image by image
     weights = runs / spec.id / "model.safetensors"
     assert results.read(training_folder(runs, score), runs) == result
     shutil.rmtree(training_folder(runs, score))

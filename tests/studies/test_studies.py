@@ -193,7 +193,7 @@ def test_cats_that_become_dogs_change_where_they_are(monkeypatch, tmp_path, tiny
     experiment = replace(usual, build=lambda scale, seed: usual.build(scale, seed)[-1:])
     monkeypatch.setattr(norm_maps.tables, "get", lambda name: {"figure6": experiment}[name])
     monkeypatch.setattr(norm_maps, "MINI", tiny)
-    assert run(experiment, tiny, Request(tmp_path / "store.db", "again", jobs=1)) == 0
+    assert run(experiment, tiny, Request(tmp_path / "store.db", "again", jobs=1, seeds=1)) == 0
     numbers = open_store(tmp_path / "store.db", write=False).frame().set_index("task")["value"]
     assert numbers["change inside"] > 2 * numbers["change outside"] and 50 < numbers["share inside"] < 100
     draw(norm_maps, "--runs", str(tmp_path / "runs"), tmp_path=tmp_path)

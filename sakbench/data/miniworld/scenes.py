@@ -92,6 +92,16 @@ def put(
     return Thing(name, label, placed, place, dress(name, stream(*texture)), texture, reach)
 
 
+def require_one_shape(old: str, new: str) -> None:
+    """Raise UserError for names of no class, and for classes that do not share their geometry."""
+    for name in (old, new):
+        if name not in CLASSES:
+            raise unknown("miniworld class", name, CLASSES)
+    if old != new and {old, new} not in LOOKALIKES:
+        pairs = ", ".join("/".join(sorted(pair)) for pair in LOOKALIKES)
+        raise UserError(f"a {old} cannot become a {new}, their shapes differ; classes that share one: {pairs}.")
+
+
 def counterfactual(scene: Scene, swap: Mapping[str, str]) -> Scene:
     """The same scene with some classes turned into their lookalikes, for example {"cat": "dog"}.
 
@@ -99,12 +109,7 @@ def counterfactual(scene: Scene, swap: Mapping[str, str]) -> Scene:
     share their geometry raise UserError.
     """
     for old, new in swap.items():
-        for name in (old, new):
-            if name not in CLASSES:
-                raise unknown("miniworld class", name, CLASSES)
-        if old != new and {old, new} not in LOOKALIKES:
-            pairs = ", ".join("/".join(sorted(pair)) for pair in LOOKALIKES)
-            raise UserError(f"a {old} cannot become a {new}, their shapes differ; classes that share one: {pairs}.")
+        require_one_shape(old, new)
     things = []
     for thing in scene.things:
         if thing.label and thing.name in swap:

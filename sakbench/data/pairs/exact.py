@@ -10,6 +10,8 @@ from sakbench import __version__, whole
 from sakbench.cache import cache_folder
 from sakbench.data.miniworld import VERSION
 from sakbench.data.miniworld.pairs import pairs
+from sakbench.data.miniworld.scenes import require_one_shape
+from sakbench.data.miniworld.splits import split_seed
 from sakbench.data.pairs import files
 from sakbench.data.pairs.manifest import Gates, PairSet, PastedObject, box_of, check, read, write
 from sakbench.errors import UserError
@@ -24,6 +26,14 @@ Progress = Callable[[int, int], None]
 def identity(old: str = OLD, new: str = NEW, split: str = SPLIT, count: int = COUNT) -> str:
     """Which pairs these are, as a word that their numbers depend on."""
     return f"{NAME} {VERSION} {split} {count} {old} {new}"
+
+
+def require(old: str, new: str, split: str) -> None:
+    """Raise `UserError` for classes that do not share their geometry, and a split that there is not."""
+    require_one_shape(old, new)
+    if old == new:
+        raise UserError(f"a {old} that becomes a {new} is no counterfactual: name another class with --new.")
+    split_seed(split)
 
 
 def make(
@@ -41,6 +51,7 @@ def make(
     Raises `UserError` for classes that do not share their geometry, a split that there is not, or where the scenes are
     too few.
     """
+    require(old, new, split)
     rendered = pairs(old, new, split, count)
     made = []
     for row in range(count):
