@@ -12,7 +12,7 @@ from sakbench.store import open_store, published
 
 RESULTS = Path(__file__).parent.parent / "results"
 SEEDS = [0, 1, 2]
-PLACES = {"table14": ("mini", "miniworld-nyud")}
+PLACES = dict.fromkeys(("table14", "table27"), ("mini", "miniworld-nyud"))
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,8 @@ ONCE = ["table9", "table18", "table19", "table20", "table25"]
 
 
 @pytest.mark.parametrize(
-    "name", ["table2", "table3", "table4", "table7", "table13", "table14", "table17", "compute", *ONCE]
+    "name",
+    ["table2", "table3", "table4", "table7", "table13", "table14", "table17", "table26", "table27", "compute", *ONCE],
 )
 def test_every_row_has_its_seeds_of_todays_settings(store, name):
     summary = summarize(tables.get(name), store.frame(), published.frame(), get(*PLACES.get(name, ("mini",))))
