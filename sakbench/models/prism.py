@@ -87,6 +87,10 @@ class Prism(nn.Module, Saved):
         maps = {task: [self._map(level[index]) for level in apart] for index, task in enumerate(self.tasks)}
         return self.heads(maps, output_size), balance
 
+    def levels(self, images: Tensor, codes: Tensor) -> list[Tensor]:
+        """The levels' patch tokens (C B, n, d) of images (B, 3, H, W) under each of C codes (C, d), code by code."""
+        return self._conditioned(self.represent(images)[0], codes)[0]
+
     def student_maps(self, represented: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """What is compared with each teacher: per level a projected map (B, d_teacher, h, w)."""
         levels, _ = self._conditioned(represented[0], self.teacher_codes)

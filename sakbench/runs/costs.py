@@ -16,6 +16,7 @@ from sakbench.backbones.encoder import Encoder
 from sakbench.models.agglomeration import Agglomerated
 from sakbench.models.classifiers import RoutedClassifier
 from sakbench.models.parameters import parameter_count, set_trainable
+from sakbench.models.prism import Prism
 from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import Model, build, build_classifier, output_size
 
@@ -48,10 +49,12 @@ def cost(run: RunSpec) -> Cost:
     macs = whole.executed
     teachers = sum(_encoder_macs(name, run.size) for _, name in run.teachers) if _distils(run) else 0
     training = 0 if not run.trains else macs + _BACKWARD * (macs - frozen_macs) + teachers
-    images = 0 if not run.trains else run.recipe.steps * run.recipe.batch_size
+    recipes = [run.recipe, *([run.align] if run.align else [])] if run.trains else []
+    images = sum(recipe.steps * recipe.batch_size for recipe in recipes)
     pictures = 2 if run.kind == "pairs" else 1
     tested = pictures * run.test_images * (macs + (teachers if run.kind == "distill" else 0))
-    disk = 0 if not run.trains else (trained if run.fuse else parameters) * _BYTES
+    keeps = run.trains and run.kind not in ("classify", "answer")
+    disk = (trained if run.fuse else parameters) * _BYTES if keeps else 0
     return Cost(parameters, trained, macs, training, images * training + tested, disk)
 
 
@@ -110,7 +113,9 @@ def _student(run: RunSpec) -> tuple[int, int, Macs, int]:
     student, images = weightless(run), _images(run.backbone, run.size)
 
     def forward() -> None:
-        if run.kind == "distill" or isinstance(student, Agglomerated):
+        if isinstance(student, Prism) and run.kind == "distill":
+            student.levels(images, student.teacher_codes[:1])  # each image follows one teacher
+        elif run.kind == "distill" or isinstance(student, Agglomerated):
             student.represent(images)
         else:
             student(images, output_size(run))

@@ -7,8 +7,11 @@ from timm.models.vision_transformer import VisionTransformer
 from sakbench import tasks
 from sakbench.backbones.encoder import Encoder
 from sakbench.errors import UserError
+from sakbench.experiments.rows import prism, stage1
 from sakbench.models import Prism
 from sakbench.models.prism import LEAST_ANCHOR, Mixture, begin_with
+from sakbench.runs.costs import cost
+from sakbench.runs.scales import get
 from sakbench.training.evaluation import similarity
 from sakbench.training.objectives import PrismObjective
 
@@ -125,3 +128,11 @@ def test_it_is_saved_and_loaded_for_images_of_another_size(tmp_path):
             torch.testing.assert_close(again(images)[name], logits)
         larger = Prism.from_pretrained(tmp_path, image_size=(24, 32))
         assert larger(torch.randn(1, 3, 24, 32))["semseg"].shape == (1, 4, 24, 32)
+
+
+def test_a_stage_1_is_counted_with_one_teacher_for_each_image():
+    scale = get("mini")
+    first, second = (cost(run) for run in prism(scale, 0, ("DINOv2", "CLIP", "SAM")).lineage)
+    alone = cost(stage1(scale, 0, ("DINOv2", "CLIP", "SAM")))
+    assert alone.macs < first.macs < second.macs
+    assert second.macs > len(scale.tasks) * first.macs / 2  # every task passes through the mixtures
