@@ -158,7 +158,8 @@ def _our_evaluation(setting: Setting) -> Act:
 
     def evaluate() -> dict[str, float]:
         with setting.computing:
-            return evaluation.task_metrics(student, [batch] * BATCHES["evaluation"], tasks)
+            sums = evaluation.task_sums(student, [batch] * BATCHES["evaluation"], tasks)
+            return {name: evaluation.metric_of(task, sums[name]) for name, task in tasks.items()}
 
     return evaluate
 

@@ -152,7 +152,8 @@ def _drawn(
     """The draws' values by row and task; None where a run has not left what its images' metrics are made of."""
     import torch
 
-    from sakbench.runs.students import sums_in, tasks_of  # here, because they import torch
+    from sakbench.runs.folder import sums_in  # here, because they import torch
+    from sakbench.runs.students import tasks_of
 
     sums: dict[tuple[str, str], list[Any]] = {}
     metrics: dict[str, Any] = {}

@@ -13,12 +13,12 @@ from sakbench.errors import UserError
 from sakbench.models.processes import rank, world
 from sakbench.runs import answering, artifacts, classification, learning, pairs, rendered, results
 from sakbench.runs.devices import keep_freed_memory
+from sakbench.runs.folder import write
 from sakbench.runs.jobs import Bank
 from sakbench.runs.place import Place
 from sakbench.runs.plan import training_folder
 from sakbench.runs.session import Learned, Session
 from sakbench.runs.spec import RunSpec
-from sakbench.runs.students import write
 from sakbench.training.alone import alone
 from sakbench.training.loop import Interrupted
 from sakbench.training.progress import Progress

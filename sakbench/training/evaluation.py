@@ -28,19 +28,6 @@ Batches = Iterable[dict[str, Any]]
 _AHEAD = 8  # images per thread that may wait to be counted
 
 
-def task_metrics(
-    student: SAK | Prism | PlainStudent | UpperBound,
-    batches: Batches,
-    tasks: dict[str, Task],
-    *,
-    threads: int = 1,
-    mirrored: bool = False,
-) -> dict[str, float]:
-    """Each task's metric over all images: see `task_sums`."""
-    sums = task_sums(student, batches, tasks, threads=threads, mirrored=mirrored)
-    return {name: metric_of(task, sums[name]) for name, task in tasks.items()}
-
-
 def metric_of(task: Task, sums: Tensor) -> float:
     """A task's metric of the images whose sums these are (n, ...)."""
     return task.new_metric().reduce(sums.sum(0))

@@ -3,8 +3,9 @@
 from functools import partial
 
 from sakbench.runs import encoders
+from sakbench.runs.folder import write
 from sakbench.runs.session import Session
-from sakbench.runs.students import build, write
+from sakbench.runs.students import build
 
 
 def fresh(session: Session) -> None:

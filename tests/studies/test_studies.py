@@ -16,7 +16,7 @@ from sakbench.data.miniworld.pairs import Pairs, Pictures
 from sakbench.experiments import tables
 from sakbench.metrics import IGNORE
 from sakbench.report.running import Request, run
-from sakbench.runs import students
+from sakbench.runs import folder, students
 from sakbench.runs.scales import MINI, get
 from sakbench.store import Measurement, RunRecord, open_store, published
 from sakbench.tasks.colouring import label_colours
@@ -257,7 +257,7 @@ def test_predictions_are_kept_and_drawn_again(few_scenes, tmp_path):
     torch.manual_seed(0)
     scale = qualitative.get_scale("mini", "miniworld-nyud")
     for spec in qualitative._models(scale, "figure11").values():
-        students.write(tmp_path / "runs" / spec.id, students.build(spec, backbones.create), spec)
+        folder.write(tmp_path / "runs" / spec.id, students.build(spec, backbones.create), spec)
     kept = tmp_path / "kept.npz"
     words = ("--predictions", str(kept))
     draw(qualitative, "--runs", str(tmp_path / "runs"), "--scenes", "2", "0", *words, tmp_path=tmp_path)

@@ -7,7 +7,7 @@ from sakbench import tasks
 from sakbench.backbones.inputs import IMAGENET
 from sakbench.data import transforms
 from sakbench.metrics import OdsF
-from sakbench.training.evaluation import task_metrics
+from sakbench.training.evaluation import metric_of, task_sums
 
 SIZE = (48, 64)
 BOXES = torch.tensor([[4, 7, 40, 50], [0, 0, 48, 64], [10, 20, 21, 33]])  # top, left, height, width
@@ -43,7 +43,8 @@ def batch():
 def test_padding_is_cut_away_and_the_truth_is_the_evaluations_own(batch, threads):
     """odsF depends on the image's size and suppresses what lies at its border: ignoring the padding is not enough."""
     chosen = {"semseg": tasks.make("semseg", classes=3), "boundary": tasks.make("boundary")}
-    found = task_metrics(Echo(), [batch], chosen, threads=threads)
+    sums = task_sums(Echo(), [batch], chosen, threads=threads)
+    found = {name: metric_of(task, sums[name]) for name, task in chosen.items()}
     odsf, padded = OdsF(), OdsF()
     probability = batch["image"][:, 3].sigmoid()
     for image, (top, left, height, width) in enumerate(BOXES.tolist()):
