@@ -56,7 +56,8 @@ class Prism(nn.Module, Saved):
             for level in stem.levels
         )
         self.teacher_codes = nn.Parameter(torch.randn(len(self.teachers), stem.dim))
-        self.task_codes = nn.Parameter(torch.randn(len(self.tasks), stem.dim))
+        # Without tasks it is empty, and processes that train together wait for every parameter's gradient.
+        self.task_codes = nn.Parameter(torch.randn(len(self.tasks), stem.dim), requires_grad=bool(self.tasks))
         self.aligners = nn.ModuleList(
             nn.ModuleList(_projector(stem.dim, width) for _ in range(LEVELS)) for width in self.teachers.values()
         )
@@ -83,20 +84,18 @@ class Prism(nn.Module, Saved):
     def recomposed(self, tokens: Tensor, output_size: tuple[int, int]) -> tuple[dict[str, Tensor], Tensor]:
         """The tasks' logits, every task through experts of its own choice, and the balance of these choices."""
         levels, balance = self._conditioned(tokens, self.task_codes)
-        apart = [level.chunk(len(self.tasks)) for level in levels]
-        maps = {task: [self._map(level[index]) for level in apart] for index, task in enumerate(self.tasks)}
+        maps = {task: [self._map(level[:, index]) for level in levels] for index, task in enumerate(self.tasks)}
         return self.heads(maps, output_size), balance
 
     def levels(self, images: Tensor, codes: Tensor) -> list[Tensor]:
-        """The levels' patch tokens (C B, n, d) of images (B, 3, H, W) under each of C codes (C, d), code by code."""
+        """The levels' patch tokens (B, C, n, d) of images (B, 3, H, W) under each of C codes (C, d)."""
         return self._conditioned(self.represent(images)[0], codes)[0]
 
     def student_maps(self, represented: Sequence[Tensor]) -> dict[str, list[Tensor]]:
         """What is compared with each teacher: per level a projected map (B, d_teacher, h, w)."""
         levels, _ = self._conditioned(represented[0], self.teacher_codes)
-        apart = [level.chunk(len(self.teachers)) for level in levels]
         return {
-            name: [self._map(align(level[index])) for align, level in zip(aligners, apart, strict=True)]
+            name: [self._map(align(level[:, index])) for align, level in zip(aligners, levels, strict=True)]
             for index, (name, aligners) in enumerate(self._aligners())
         }
 
@@ -112,11 +111,9 @@ class Prism(nn.Module, Saved):
 
     def shares(self, images: Tensor) -> Tensor:
         """How the mean token's gates are shared among the experts under each task, (levels, T, experts)."""
-        tokens = self.represent(images)[0]
-        codes, count = self.task_codes, len(self.tasks)
         kept: list[Tensor] = []
-        self._passed(tokens.repeat(count, 1, 1), codes.repeat_interleave(len(tokens), 0), kept)
-        return torch.stack([gates.unflatten(0, (count, -1)).flatten(1, 2).mean(1) for gates in kept])
+        self._conditioned(self.represent(images)[0], self.task_codes, kept)
+        return torch.stack([gates.unflatten(0, (len(images), -1)).mean((0, 2)) for gates in kept])
 
     def _aligners(self) -> list[tuple[str, list[nn.Module]]]:
         """Each teacher's four projectors."""
@@ -125,9 +122,16 @@ class Prism(nn.Module, Saved):
             for index, name in enumerate(self.teachers)
         ]
 
-    def _conditioned(self, tokens: Tensor, codes: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The levels (C B, n, d) under each of C codes, code by code, and the balance."""
-        return self._passed(tokens.repeat(len(codes), 1, 1), codes.repeat_interleave(len(tokens), 0))
+    def _conditioned(
+        self, tokens: Tensor, codes: Tensor, kept: list[Tensor] | None = None
+    ) -> tuple[list[Tensor], Tensor]:
+        """The levels (B, C, n, d) under each of C codes, and the balance.
+
+        Images stay in their order, so that each draws its own noise in however many processes they are.
+        """
+        images, count = len(tokens), len(codes)
+        levels, balance = self._passed(tokens.repeat_interleave(count, 0), codes.repeat(images, 1), kept)
+        return [level.unflatten(0, (images, count)) for level in levels], balance
 
     def _passed(self, tokens: Tensor, codes: Tensor, kept: list[Tensor] | None = None) -> tuple[list[Tensor], Tensor]:
         """Tokens (B, prefix + n, d) under a code (B, d) each through the blocks: the levels' patch tokens, balance."""
@@ -177,7 +181,7 @@ class Mixture(nn.Module):
         batch, count, _ = tokens.shape
         scale, shift = self.film(codes)[:, None].chunk(2, dim=-1)
         seen = tokens + self.influence(tokens).sigmoid() * (scale * tokens + shift)
-        logits = self.router(seen)
+        logits = self.router(seen).float()  # who is chosen is not rounded, whatever the precision
         if self.training:
             logits = logits + standard_normal(batch, count, logits.shape[-1], like=logits) * F.softplus(
                 self.noise(seen)
@@ -199,7 +203,8 @@ class Mixture(nn.Module):
                 rows = torch.zeros(len(flat) * self.active // len(self.experts), dtype=torch.int64, device="meta")
             else:
                 rows = weights[:, index].nonzero()[:, 0]
-            result = result.index_add(0, rows, expert(flat[rows]) * weights[rows, index, None])
+            weighed = expert(flat[rows]) * weights[rows, index, None]
+            result = result.index_add(0, rows, weighed.to(result.dtype))
         return result.view_as(tokens)
 
 

@@ -106,7 +106,9 @@ class TaskObjective(nn.Module):
 class PrismObjective(nn.Module):
     """PRISM's stages: every image follows one teacher that is drawn for it; with `tasks` their losses beside that.
 
-    `gamma` weighs the distillation. The balance of the experts' choices is a term of its own.
+    `gamma` weighs the distillation. The balance of the experts' choices, within each part of a batch, is a term of its
+    own. A teacher that no image of a part has drawn has a loss of zero with gradients of zero: other processes may
+    have drawn it.
     """
 
     def __init__(self, student: Prism, tasks: dict[str, Task] | None = None, gamma: float = 1.0) -> None:
@@ -140,7 +142,8 @@ class PrismObjective(nn.Module):
             for name, (rows, mine) in maps.items():
                 known = [level[rows] for level in batch[f"features/{name}"]]
                 part = share * len(rows) / images
-                losses[name] = self.gamma * part * teacher_loss(mine, known) if len(rows) else tokens.new_zeros(())
+                nothing = torch.stack([level.sum() for level in mine]).sum() * 0
+                losses[name] = self.gamma * part * teacher_loss(mine, known) if len(rows) else nothing
         return {**losses, "balance": BALANCE * share * balance}
 
 

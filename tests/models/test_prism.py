@@ -110,6 +110,22 @@ def test_both_stages_train_every_parameter():
     assert 0 < similarity(first, [given])["A"] + 1 <= 2
 
 
+def test_it_computes_in_bfloat16_learning_and_measured():
+    model, given = student(), batch()
+    chosen = {name: tasks.make(name, classes=4 if name == "semseg" else None) for name in TASKS}
+    with torch.autocast("cpu", torch.bfloat16):
+        sum(PrismObjective(model, chosen).train()(given).values()).backward()
+        rough = model.eval()(given["image"])["semseg"].float()
+    torch.testing.assert_close(rough, model(given["image"])["semseg"], rtol=0.1, atol=0.1)
+
+
+def test_a_teacher_that_no_image_has_drawn_has_gradients_of_zero():
+    model = student({})
+    PrismObjective(model).train()(batch(images=1))["A"].backward(retain_graph=True)
+    PrismObjective(model).train()(batch(images=1))["B"].backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if name.startswith("aligners"))
+
+
 def test_a_state_of_another_student_is_refused():
     with pytest.raises(UserError, match="does not fit"):
         begin_with(student({}, experts=4).state_dict(), student())

@@ -20,8 +20,8 @@ def train(*arguments, launcher=()):
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=240)
 
 
-def trained(file, *, launcher=(), parts=1):
-    done = train(file, parts, launcher=launcher)
+def trained(file, *words, launcher=(), parts=1):
+    done = train(file, parts, *words, launcher=launcher)
     assert done.returncode == 0, done.stderr
     return json.loads(file.read_text())
 
@@ -40,6 +40,18 @@ def test_two_processes_have_the_losses_and_gradients_of_one(alone, tmp_path):
         assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-4)
     assert together["gradients"][0] == pytest.approx(alone["gradients"][0], rel=1e-3, abs=1e-5)
     assert together["buffers"] == pytest.approx(alone["buffers"], rel=1e-3)  # BatchNorm's running statistics
+
+
+@pytest.mark.parametrize("stage", ["prism-distil", "prism"])
+def test_prism_trains_in_two_processes_though_each_lacks_a_teacher(stage, tmp_path):
+    """Two images each, three teachers, and one teacher for each image."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+    alone = trained(tmp_path / "one" / "alone.json", stage)
+    together = trained(tmp_path / "two" / "together.json", stage, launcher=LAUNCHER)
+    for ours, theirs in zip(together["losses"], alone["losses"], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert together["gradients"][0] == pytest.approx(alone["gradients"][0], rel=1e-3, abs=1e-5)
 
 
 def test_the_parts_of_a_batch_start_from_its_losses(alone, tmp_path):

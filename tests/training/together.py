@@ -1,4 +1,5 @@
-"""`python together.py FILE PARTS [poisoned]`, alone or under torchrun: some steps of stage 2, what they gave into FILE.
+"""`python together.py FILE PARTS [poisoned | prism | prism-distil]`, alone or under torchrun: some steps, by default of
+SAK's stage 2, and what they gave into FILE.
 
 The batches are the same however many processes share them, so the losses and gradients must be, too.
 """
@@ -13,14 +14,15 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sakbench import backbones, tasks
-from sakbench.models import SAK
+from sakbench.models import SAK, Prism
 from sakbench.models.processes import rank, world
-from sakbench.training import loop
+from sakbench.training import loop, objectives
 from sakbench.training.group import launched
-from sakbench.training.objectives import TaskObjective
+from sakbench.training.objectives import PrismObjective, TaskObjective
 from sakbench.training.recipe import Recipe
 
 TASKS = {"semseg": 5, "saliency": None, "normals": None, "boundary": None}
+TEACHERS = {"DINOv2": 128, "CLIP": 128, "SAM": 128}
 IMAGES, STEPS = 4, 6
 RECIPE = Recipe(steps=STEPS, batch_size=IMAGES, lr=1e-5, weight_decay=1e-2)
 
@@ -56,19 +58,29 @@ def batches(parts, poisoned):
                 if poisoned and rank() == 1 and step == STEPS - 1:
                     found["image"][mine] = float("nan")
                 yield {name: value[mine] for name, value in found.items()} | {
-                    "features/DINOv2": [level[mine] for level in maps]
+                    f"features/{teacher}": [level[mine] for level in maps] for teacher in TEACHERS
                 }
 
     return stream
 
 
-def main(file, parts, poisoned):
+def objective(words):
+    chosen = {name: tasks.make(name, classes=classes) for name, classes in TASKS.items()}
+    channels = {name: task.channels for name, task in chosen.items()}
+    stem = backbones.create("mini_vit_s.supervised")
+    if "prism" in words or "prism-distil" in words:
+        objectives.BALANCE = 0.0  # it is one of the images that pass together
+        learned = {} if "prism-distil" in words else chosen
+        student = Prism(stem, TEACHERS, {name: channels[name] for name in learned}, experts=4, active=2)
+        return PrismObjective(student, learned)
+    return TaskObjective(SAK(stem, {"DINOv2": 128}, channels), chosen, gamma=1.0)
+
+
+def main(file, parts, words):
     torch.manual_seed(0)
     loop._AGREE_SECONDS = 0.0
     loop._REPORT_SECONDS = 0.0
-    chosen = {name: tasks.make(name, classes=classes) for name, classes in TASKS.items()}
-    channels = {name: task.channels for name, task in chosen.items()}
-    student = SAK(backbones.create("mini_vit_s.supervised"), {"DINOv2": 128}, channels)
+    training = objective(words)
     losses, gradients = [], []
 
     def look(optimizer, *rest):
@@ -77,8 +89,8 @@ def main(file, parts, poisoned):
 
     register_optimizer_step_pre_hook(look)
     loop.fit(
-        TaskObjective(student, chosen, gamma=1.0),
-        batches(parts, poisoned),
+        training,
+        batches(parts, "poisoned" in words),
         RECIPE,
         seed=0,
         parts=parts,
@@ -86,10 +98,10 @@ def main(file, parts, poisoned):
         report=lambda progress: losses.append(progress.losses),
     )
     if rank() == 0:
-        buffers = {name: value.double().norm().item() for name, value in student.named_buffers()}
+        buffers = {name: value.double().norm().item() for name, value in training.named_buffers()}
         file.write_text(json.dumps({"losses": losses, "gradients": gradients, "buffers": buffers}))
 
 
 if __name__ == "__main__":
     with launched(on_cpu=True) if "RANK" in os.environ else nullcontext():
-        main(Path(sys.argv[1]), int(sys.argv[2]), "poisoned" in sys.argv)
+        main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
