@@ -92,6 +92,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="how boundary maps are prepared for odsF: paper (default), invpt or plain; no run is trained twice for it",
     )
+    run.add_argument(
+        "--language",
+        default="",
+        metavar="NAME",
+        help="table28 at scale paper: the language model, a folder of transformers' files or a name of the Hugging "
+        "Face hub (default: lmsys/vicuna-7b-v1.5)",
+    )
     run.set_defaults(call=_run)
 
     probe = commands.add_parser("probe", help="the bias profile of any encoder, beside DINOv2's, CLIP's and SAM's")
@@ -384,7 +391,10 @@ def _training_options(parser: argparse.ArgumentParser) -> None:
         help="mini (default): rendered scenes and small models, no download; paper: the paper's own, on GPUs",
     )
     parser.add_argument(
-        "--seeds", type=_few, metavar="N", help="train with seeds 0 to N-1 (default 1, or what a file says)"
+        "--seeds",
+        type=_few,
+        metavar="N",
+        help="train with seeds 0 to N-1 (default: what the table's file says; 3 in mini's headline tables, else 1)",
     )
     _data_option(parser)
     parser.add_argument(
@@ -623,6 +633,7 @@ def _scale(options: argparse.Namespace, weights: dict[str, Path], benchmark: str
         **{name: getattr(options, name) for name in ("norm", "sam_padding", "noise", "precision", "nyud_truth")},
         weights=weights,
         data=options.data,
+        language=getattr(options, "language", ""),
     )
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "Transform",
     "TuneTransform",
     "ViewTransform",
+    "WholeTransform",
     "jittered",
     "scaled",
 ]
@@ -215,6 +216,27 @@ class ViewTransform:
 
 
 @dataclass(frozen=True)
+class WholeTransform:
+    """A whole image, padded to the network's proportions with the mean colour and resized: LLaVA-1.5's images."""
+
+    size: Size
+    mean: Colour = IMAGE_MEAN
+    std: Colour = IMAGE_STD
+
+    def __call__(self, item: Item, seed: int = 0) -> Item:
+        """The item's image; the seed does not matter."""
+        item = _as_tensors(item)
+        image, (height, width) = item["image"], _size(item)
+        grow = max(height / self.size[0], width / self.size[1])
+        high, wide = (max(own, round(side * grow)) for own, side in zip((height, width), self.size, strict=True))
+        whole = torch.tensor(self.mean).view(3, 1, 1).repeat(1, high, wide)
+        top, left = (high - height) // 2, (wide - width) // 2
+        whole[:, top : top + height, left : left + width] = image
+        item["image"] = F.resize(tv_tensors.Image(whole), list(self.size), antialias=True)
+        return _finished(item, self.size, self.mean, self.std)
+
+
+@dataclass(frozen=True)
 class DepthTransform:
     """NYUd's augmentation in DINOv2's depth probes, which is that of BTS.
 
@@ -228,9 +250,9 @@ class DepthTransform:
     std: Colour = IMAGE_STD
 
     def __call__(self, item: Item, seed: int) -> Item:
-        """The item, augmented as the seed says."""
+        """The item, augmented as the seed says. Raises UserError unless it is 480 x 640."""
         draw = np.random.default_rng(seed)
-        item = _each(_as_tensors(item), lambda value: F.crop(value, *_NYUD_FRAME))
+        item = _each(_of_nyud(item), lambda value: F.crop(value, *_NYUD_FRAME))
         if draw.random() < 0.5:
             angle = draw.uniform(-_MOST_TURN, _MOST_TURN)
             item = _each(item, lambda value: _turned(value, angle))
@@ -255,18 +277,23 @@ class DepthEvaluationTransform:
 
     def __call__(self, item: Item, seed: int = 0) -> Item:
         """The item at the network's size; the seed does not matter. Raises UserError unless it is 480 x 640."""
-        item = _as_tensors(item)
-        expected = CATALOGUE["nyu-depth"].tested_size
-        if _size(item) != expected:
-            height, width = _size(item)
-            raise UserError(
-                f"the image {item.get('name', '')} is {height} x {width}: NYUd is evaluated on a crop of"
-                f" {expected[0]} x {expected[1]}."
-            )
-        top, left = ((full - own) // 2 for full, own in zip(self.size, expected, strict=True))
+        item = _of_nyud(item)
+        top, left = ((full - own) // 2 for full, own in zip(self.size, _size(item), strict=True))
         above, aside, height, width = _EIGEN_CROP
         box = torch.tensor([top + above, left + aside, height, width])
         return _finished(item, self.size, self.mean, self.std) | {"box": box}
+
+
+def _of_nyud(item: Item) -> Item:
+    """The item as tensors, if it has the size of a Kinect's picture, from which the protocol cuts what it uses."""
+    item, expected = _as_tensors(item), CATALOGUE["nyu-depth"].tested_size
+    if _size(item) != expected:
+        height, width = _size(item)
+        raise UserError(
+            f"the image {item.get('name', '')} is {height} x {width}: what NYUd's protocol learns from and measures is"
+            f" cut from {expected[0]} x {expected[1]}."
+        )
+    return item
 
 
 def _resized(image: Any, size: Size) -> Any:

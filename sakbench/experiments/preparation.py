@@ -10,7 +10,7 @@ from sakbench.data.archives import open_split
 from sakbench.data.archives.locate import candidates
 from sakbench.data.questions import readers
 from sakbench.errors import UserError
-from sakbench.runs.scales import Scale
+from sakbench.runs.scales import LLAVA, Scale
 from sakbench.runs.spec import RunSpec
 
 
@@ -20,8 +20,10 @@ def of_the_data(scale: Scale, folder: Path) -> Scale:
     Stage 1's images need not be there: not every run distils. Raises `UserError` for a data set or a list that is
     missing.
     """
-    train, test = (len(open_split(scale.dataset, split, folder)) for split in ("train", "test"))
-    found = replace(scale, train_images=train, test_images=test)
+    found = scale
+    if scale.dataset != LLAVA:
+        train, test = (len(open_split(scale.dataset, split, folder)) for split in ("train", "test"))
+        found = replace(scale, train_images=train, test_images=test)
     if not candidates(scale.distill_dataset, folder):
         return found
     distill, held_out = (len(open_split(scale.distill_dataset, split, folder)) for split in ("train", "test"))
@@ -32,10 +34,9 @@ def unlike_the_papers(scale: Scale) -> list[str]:
     """A sentence for each data set of the scale that has other numbers of images than the paper's."""
     if scale.name == "mini":
         return []
-    counts = {
-        scale.dataset: {"train": scale.train_images, "test": scale.test_images},
-        scale.distill_dataset: {"train": scale.distill_images, "test": scale.distill_test[1]},
-    }
+    counts = {scale.distill_dataset: {"train": scale.distill_images, "test": scale.distill_test[1]}}
+    if scale.dataset != LLAVA:
+        counts |= {scale.dataset: {"train": scale.train_images, "test": scale.test_images}}
     return [
         f"{about.title}: {found['train']:,} images to train and {found['test']:,} to test, the paper's"
         f" {about.images['train']:,} and {about.images['test']:,}; numbers do not compare with published ones."
@@ -46,9 +47,8 @@ def unlike_the_papers(scale: Scale) -> list[str]:
 
 def require_data(runs: Sequence[RunSpec], folder: Path) -> None:
     """Raise `UserError` for images, labels or a whole data set that these runs read and `folder` lacks."""
-    for run in runs:
-        if run.kind == "answer":
-            readers.find(folder)
+    if any(run.kind == "answer" for run in runs):
+        readers.require(folder)
     of_archives = [run for run in runs if run.kind not in ("pairs", "answer")]
     read = {(r.dataset, split, r.tasks) for r in of_archives for split in ("train", r.test_split)}
     for dataset, split, tasks in sorted(read):
@@ -72,8 +72,12 @@ def require_shares(runs: list[RunSpec], scale: Scale, processes: int) -> None:
 def require_weights(runs: Sequence[RunSpec], scale: Scale, tell: Callable[[str], None]) -> None:
     """Fetch the weights of every backbone that is not on this machine yet, and try the user's own files.
 
-    Raises `UserError` for weights that are out of reach or do not fit.
+    Of a language model the tokenizer is tried. Raises `UserError` for weights that are out of reach or do not fit.
     """
+    for language in dict.fromkeys(run.language for run in runs if run.language):
+        from sakbench.runs import languages  # here, because it imports torch
+
+        languages.require(language)
     needed = dict.fromkeys(name for run in runs for name in run.backbones)
     absent = [n for n in needed if n not in scale.weights and backbones.whereabouts(backbones.info(n)) == "not here"]
     for name in [name for name in needed if name in scale.weights]:

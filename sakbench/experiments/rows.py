@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sakbench import backbones, plugins
-from sakbench.runs.scales import Scale
+from sakbench.runs.scales import LLAVA, Scale
+from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import LINEAR, PAIRS, RunSpec
 from sakbench.tasks.names import info as task_info
 from sakbench.training.recipe import Recipe
@@ -13,7 +14,6 @@ from sakbench.training.recipe import Recipe
 # Versions of code that numbers depend on: how archives are read and augmented, how pairs are measured.
 _READING, _LOOKING, _LINEAR_DEPTH, _CLASSIFYING, _ASKING = 1, 1, 1, 1, 1
 _CLASSIFIED = (224, 224)  # D.6
-_INSTRUCTIONS, _QUESTIONS = 665_298, 12_578 + 9_000 + 214_354  # of LLaVA-1.5; GQA's testdev, POPE, VQAv2's val
 
 
 @dataclass(frozen=True)
@@ -135,16 +135,17 @@ def answering(
     of `teachers`, or not at all."""
     backbone = backbone or scale.vit
     mini = scale.name == "mini"
+    asked = scale if mini else get_scale(scale.name, LLAVA)
     return RunSpec(
         kind="answer",
         scale=scale.name,
-        dataset=scale.distill_dataset if mini else "llava",
+        dataset=scale.distill_dataset if mini else LLAVA,
         backbone=backbone,
         recipe=scale.instruct,
         seed=seed,
-        train_images=scale.distill_images if mini else _INSTRUCTIONS,
+        train_images=scale.distill_images if mini else asked.train_images,
         test_split="test",
-        test_images=scale.test_images if mini else _QUESTIONS,
+        test_images=asked.test_images,
         inputs=(*_inputs(scale, scale.distill_dataset, backbone), f"asked {_ASKING}"),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         frozen=True,

@@ -1,7 +1,16 @@
-"""Scores of free answers as GQA, POPE and VQAv2 define them: an answer in, a number from 0 to 1 out."""
+"""Free answers scored as GQA, POPE and VQAv2 score them.
+
+A benchmark makes `counts` of each answer, whose sums over some questions `reduce` turns into the number.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from sakbench.metrics.accuracy import share
 
 _ARTICLES = {"a", "an", "the"}
 _COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -68,11 +77,72 @@ def gqa(answer: str, given: Sequence[str]) -> float:
     return float(answer.strip().rstrip(".").lower() == given[0].strip().lower())
 
 
-def pope(answer: str, given: Sequence[str]) -> float:
-    """POPE: 1 if a yes or no is right. An answer with "no" or "not" among the words of its first sentence is a no."""
+def says_yes(answer: str) -> bool:
+    """POPE: an answer with "no" or "not" among the words of its first sentence is a no, any other a yes."""
     words = answer.partition(".")[0].replace(",", "").lower().split()
-    said = "no" if {"no", "not"} & set(words) else "yes"
-    return float(said == given[0].strip().lower())
+    return not {"no", "not"} & set(words)
 
 
-SCORERS = {"gqa": gqa, "pope": pope, "vqav2": vqa}
+class Benchmark(Protocol):
+    """How answers to a benchmark's questions become a number."""
+
+    @property
+    def metric(self) -> str:
+        """What the number is called."""
+
+    @property
+    def protocol(self) -> str:
+        """What else has to be known to compare it with another."""
+
+    def counts(self, answer: str, given: Sequence[str], kind: str) -> list[float]:
+        """What the number is made of, of one answer to a question of that kind, with the answers that people gave."""
+
+    def reduce(self, sums: Tensor) -> float:
+        """The number, percent, from the sums of these."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The mean of scores from 0 to 1."""
+
+    protocol: str
+    score: Callable[[str, Sequence[str]], float]
+    metric = "accuracy"
+
+    def counts(self, answer: str, given: Sequence[str], kind: str = "") -> list[float]:
+        """The score, and one question."""
+        return [self.score(answer, given), 1.0]
+
+    def reduce(self, sums: Tensor) -> float:
+        """Sums (2,) to the mean in percent."""
+        return share(sums)
+
+
+class PresenceF1:
+    """POPE as LLaVA and RADIO give it: F1 of the answer yes, mean over the kinds of questions that were asked."""
+
+    metric = "F1"
+    protocol = "yes or no, F1 of yes, mean over random, popular and adversarial"
+    kinds = ("random", "popular", "adversarial")
+
+    def counts(self, answer: str, given: Sequence[str], kind: str = "") -> list[float]:
+        """True positives, false positives and false negatives of each kind; a kind that is none is the first."""
+        counts = [0.0] * (3 * len(self.kinds))
+        said, true = says_yes(answer), given[0].strip().lower() == "yes"
+        first = 3 * (self.kinds.index(kind) if kind else 0)
+        for place, holds in enumerate((said and true, said and not true, true and not said)):
+            counts[first + place] = float(holds)
+        return counts
+
+    def reduce(self, sums: Tensor) -> float:
+        """Sums (9,) to percent."""
+        hits, wrong, missed = sums.view(-1, 3).T
+        asked = hits + wrong + missed > 0
+        return 100 * float((2 * hits / (2 * hits + wrong + missed))[asked].mean())
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "gqa": Accuracy("exact match", gqa),
+    "pope": PresenceF1(),
+    "vqav2": Accuracy("mean of min(1, n / 3) over ten answers, normalised", vqa),
+}

@@ -3,7 +3,6 @@
 A SAK student is a tower whose stem and adapter paths are frozen, and whose routers learn with the projector.
 """
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -18,23 +17,13 @@ IGNORED = -100  # a target that is not learned
 
 
 class Language(Protocol):
-    """What is needed of a language model and its tokenizer."""
+    """What is needed of a language model: a causal one of transformers, and the width of its vectors."""
 
-    model: Any  # a causal language model of transformers
+    model: Any
 
     @property
     def dim(self) -> int:
         """The width of its vectors."""
-
-    @property
-    def end(self) -> int:
-        """The token that ends an answer."""
-
-    def encode(self, text: str) -> list[int]:
-        """The tokens of a text, nothing added."""
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens."""
 
 
 class PlainTower(nn.Module):
@@ -91,7 +80,7 @@ class Llava(nn.Module):
         )
 
     def forward(self, before: Tensor, represented: Tensor | None, pictured: Tensor, after: Tensor) -> Tensor:
-        """Logits (B, t, vocabulary) of each next token after the image.
+        """Logits (B, t, vocabulary) of each token behind the image, from all that stands before it.
 
         `before` (B, a) are the tokens in front of the image, `represented` what the tower represents of it, `pictured`
         (B,) whether there is one, `after` (B, t) the tokens behind it, -1 where a row is padded.
@@ -99,7 +88,7 @@ class Llava(nn.Module):
         embeddings, mask = self.embedded(before, represented, pictured, after)
         places = (mask.cumsum(1) - 1).clamp(min=0)
         answer = self.language(inputs_embeds=embeddings, attention_mask=mask, position_ids=places, use_cache=False)
-        return answer.logits[:, -after.shape[1] :]
+        return answer.logits[:, -after.shape[1] - 1 : -1]
 
     def embedded(
         self, before: Tensor, represented: Tensor | None, pictured: Tensor, after: Tensor
@@ -133,12 +122,12 @@ class Llava(nn.Module):
 
 
 def answer_loss(logits: Tensor, after: Tensor, learned: Tensor, count: Tensor) -> Tensor:
-    """Cross-entropy of the tokens (B, t) that are learned, over `count`; each is told by the one before it.
+    """Cross-entropy of the tokens (B, t) that are learned, over `count`.
 
-    The first token behind the image is never learned.
+    The first token of a row without an image must not be learned: what stands before it is padding.
     """
-    targets = torch.where(learned, after, IGNORED)[:, 1:]
-    total = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="sum")
+    targets = torch.where(learned, after, IGNORED)
+    total = F.cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="sum")
     return total / count.clamp(min=1)
 
 

@@ -54,6 +54,16 @@ def gathered(value: Tensor) -> Tensor:
     return torch.cat([part[: int(each)] for part, each in zip(parts, counts, strict=True)])
 
 
+def in_order(mine: Tensor) -> Tensor:
+    """The images' values (n, ...) of all processes, of which the r-th has had every W-th image from the r-th on."""
+    if world() == 1:
+        return mine
+    device = "cuda" if distributed.get_backend() == "nccl" else mine.device
+    ranks = gathered(torch.full((len(mine),), rank(), device=device))
+    places = torch.cat([torch.arange(int((ranks == r).sum())) * world() + r for r in range(world())])
+    return gathered(mine.to(device)).cpu()[places.argsort()]
+
+
 def summed(value: Tensor) -> Tensor:
     """The sum over all processes; gradients flow back into every process's value."""
     return value if world() == 1 else _Sum.apply(value)

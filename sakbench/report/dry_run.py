@@ -53,6 +53,7 @@ def _line(run: RunSpec, taken: Cost, request: Request) -> dict[str, Any]:
     return {
         "run": label(run),
         "id": run.id,
+        "kind": run.kind,
         "steps": run.recipe.steps if run.trains else 0,
         "batch_size": run.recipe.batch_size,
         "images": run.recipe.steps * run.recipe.batch_size if run.trains else 0,
@@ -98,6 +99,13 @@ def _print(out: Console, scale: Scale, lines: list[dict[str, Any]], totals: Any,
     out.print(
         "GMACs: per image, as this code multiplies them, attention included; in training with teachers.", style="dim"
     )
+    if any(line["kind"] == "answer" for line in lines):
+        out.print(
+            "Of question answering this counts what sees; the projector and the language model, which learn and take"
+            " most, are not in it.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if scale.name == "paper":
         out.print(
             f"{totals['gpu_hours']:,.0f} GPU hours if a GPU does {RATE / 1e12:.0f} TFLOP/s throughout: an assumption"

@@ -85,16 +85,21 @@ def scale_of(
     *,
     weights: Mapping[str, Path] | None = None,
     data: Path | None = None,
+    language: str = "",
     **chosen: str,
 ) -> Scale:
-    """The scale that a user asks for, with what else was chosen (see `scales.CHOICES`).
+    """The scale that a user asks for, with another language model than its own, and what else was chosen (see
+    `scales.CHOICES`).
 
     With `data`, its numbers of images are those that are really there. Raises `UserError` for a word that is none of
     the allowed ones, and for data that are not there.
     """
     if name == "mini" and data is not None:
         raise UserError("scale mini renders its own images: leave --data out, or add --scale paper.")
+    if name == "mini" and language:
+        raise UserError("scale mini has a language model of its own: leave --language out, or add --scale paper.")
     scale = replace(with_choices(get_scale(name, dataset), **chosen), weights=dict(weights or {}))
+    scale = replace(scale, language=language or scale.language)
     if scale.nyud_truth != "seism" and scale.dataset != "nyud-v2":
         raise UserError(f"--nyud-truth is for NYUD-v2's boundaries, and the data set is {scale.dataset}.")
     return scale if data is None else of_the_data(scale, data)

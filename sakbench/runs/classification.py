@@ -10,20 +10,23 @@ import torch
 from torch import Tensor
 
 from sakbench import backbones, data
-from sakbench.data.archives import open_split
 from sakbench.data.transforms import ClassifyTransform, CropTransform
 from sakbench.metrics import neighbours_classes
+from sakbench.metrics.accuracy import share
 from sakbench.metrics.neighbours import NEIGHBOURS
 from sakbench.models.classifiers import RATES, Classifier, PlainClassifier, RoutedClassifier
-from sakbench.models.processes import gathered, total
+from sakbench.models.processes import gathered, in_order, total
 from sakbench.models.sak import carry_over
 from sakbench.runs import encoders
 from sakbench.runs.learning import grid_of
 from sakbench.runs.material import Batch, Material
+from sakbench.runs.measures import CLASSIFIED
+from sakbench.runs.photographs import opened
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.session import Learned, Session
 from sakbench.runs.students import build_classifier, class_count
 from sakbench.training import loader
+from sakbench.training.committee import moved
 from sakbench.training.objectives import ClassifyObjective
 from sakbench.training.order import coins_of_step, rows_of_step
 from sakbench.training.scenes import images_tensor
@@ -62,56 +65,48 @@ def classify(session: Session) -> Learned:
     seconds = session.train(ClassifyObjective(model), given.learned)
     model.eval()
     with session.computing, torch.inference_mode():
-        shares = _accuracies(model, given.chosen(), given.learned)
+        chosen = _right(model, given.chosen(), given.learned)
+        shares = 100 * total(chosen.sum(1)) / total(torch.tensor(chosen.shape[1], device=chosen.device))
         best = int(shares.argmax())
-        accuracy = (
-            shares[best] if given.chosen is given.tested else _accuracies(model, given.tested(), given.learned)[best]
-        )
-        neighbours = _neighbours(session, model, given)
+        tested = chosen if given.chosen is given.tested else _right(model, given.tested(), given.learned)
+        right = {"accuracy": in_order(tested[best]), "knn": in_order(_neighbours(session, model, given))}
     kind, rate = model.names[best // len(RATES)], RATES[best % len(RATES)]
     images = f"{spec.dataset} {spec.test_split} {spec.test_images}"
     protocols = {
         "accuracy": f"best of {len(shares)} linear classifiers on {given.chosen_by}, {images}",
         "knn": f"{NEIGHBOURS} nearest of {spec.train_images} by cosine, {images}",
     }
+    sums = {name: torch.stack([each, torch.ones_like(each)], 1).double().cpu() for name, each in right.items()}
     metrics = [
         {
             "task": name,
-            "metric": metric,
-            "value": float(value),
+            "metric": title,
+            "value": share(sums[name].sum(0)),
             "unit": "%",
             "higher_is_better": True,
             "protocol": protocols[name],
         }
-        for name, metric, value in (
-            ("accuracy", "top-1 accuracy", accuracy),
-            ("knn", "k-NN accuracy", neighbours),
-        )
+        for name, title in CLASSIFIED.items()
     ]
     rates = [round(float(share), 3) for share in shares]
-    return Learned(metrics, seconds, {"features": kind, "rate": rate, "accuracies": rates})
+    return Learned(metrics, seconds, {"features": kind, "rate": rate, "accuracies": rates}, sums=sums)
 
 
-def _accuracies(model: Classifier, batches: Iterable[Batch], material: Material) -> Tensor:
-    """The share of right classes of each classifier, percent."""
-    right: Tensor | None = None
-    count = 0
+def _right(model: Classifier, batches: Iterable[Batch], material: Material) -> Tensor:
+    """Which of this process's images each classifier gets right, bool (classifiers, n)."""
+    found = []
     for raw in batches:
         batch = material.prepare(raw)
-        found = (model.predict(_represented(model, batch)).argmax(-1) == batch["label"]).sum(1)
-        right = found if right is None else right + found
-        count += len(batch["label"])
-    assert right is not None
-    return 100 * total(right) / total(torch.tensor(count, device=right.device))
+        found.append(model.predict(_represented(model, batch)).argmax(-1) == batch["label"])
+    return torch.cat(found, dim=1)
 
 
-def _neighbours(session: Session, model: Classifier, given: _Labelled) -> float:
-    """The share of right classes among those that each image's nearest neighbours vote for, percent."""
+def _neighbours(session: Session, model: Classifier, given: _Labelled) -> Tensor:
+    """For which of this process's images the nearest neighbours vote for the right class, bool (n,)."""
     known, labels = _looked_up(model, given.known(), given.learned)
     queries, truth = _looked_up(model, given.tested(), given.learned)
     known, labels = gathered(known), gathered(labels)
-    found = neighbours_classes(queries, known, labels, class_count(session.spec))
-    return float(100 * total((found == truth).sum()) / total(torch.tensor(len(truth), device=truth.device)))
+    return neighbours_classes(queries, known, labels, class_count(session.spec)) == truth
 
 
 def _looked_up(model: Classifier, batches: Iterable[Batch], material: Material) -> tuple[Tensor, Tensor]:
@@ -158,7 +153,7 @@ def _scenes(session: Session, model: Classifier) -> _Labelled:
             yield learned(rows, coins_of_step(spec.recipe.batch_size, spec.seed, step))
             step += 1
 
-    material = Material(training, list, list, lambda batch: _moved(batch, session.device))
+    material = Material(training, list, list, partial(moved, device=session.device))
     return _Labelled(material, known, chosen, tested, f"val {spec.test_images}")
 
 
@@ -221,15 +216,14 @@ def _photographs(session: Session) -> _Labelled:
     """ImageNet-1k, read while training."""
     spec, place = session.spec, session.place
     assert spec.size is not None
-    assert place.data is not None
     together = place.images or get_scale(spec.scale).layouts[spec.kind].images
     augmented, plain = CropTransform(spec.size), ClassifyTransform(spec.size)
 
     def images(split: str, transform: Any) -> Any:
-        assert place.data is not None
-        return open_split(spec.dataset, split, place.data, transform=transform, with_label=True)
+        count = spec.train_images if split == "train" else spec.test_images
+        return opened(spec, split, place, (), transform, count, with_label=True)
 
-    def in_order(split: str) -> Callable[[], Iterable[Batch]]:
+    def once(split: str) -> Callable[[], Iterable[Batch]]:
         return lambda: loader.in_order(images(split, plain), together, workers=place.workers)
 
     parts = loader.parts_of(spec.recipe.batch_size, together)
@@ -239,17 +233,8 @@ def _photographs(session: Session) -> _Labelled:
         ),
         list,
         list,
-        lambda batch: _moved(batch, session.device),
+        partial(moved, device=session.device),
         parts,
     )
-    tested = in_order(spec.test_split)
-    return _Labelled(material, in_order("train"), tested, tested, f"{spec.test_split} itself")
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    def move(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(device, non_blocking=True)
-        return [move(one) for one in value] if isinstance(value, list) else value
-
-    return {name: move(value) for name, value in batch.items() if name != "name"}
+    tested = once(spec.test_split)
+    return _Labelled(material, once("train"), tested, tested, f"{spec.test_split} itself")

@@ -1,7 +1,12 @@
-"""Language models: mini's, which learns from nothing, and any of transformers by its name or folder."""
+"""Language models: mini's, which learns from nothing, and any of transformers by its name or folder.
+
+Each says what it is given, in tokens. A caption is learned in LLaVA's plain form, the image and the words; a
+conversation in the form in which Vicuna was taught, of which mini's model needs the words alone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +16,7 @@ from sakbench.errors import UserError
 
 MINI = "mini"  # 95,000 parameters, a word a token
 _END, _BEGIN = 0, 1
+_WEIGHTS = ("*.safetensors", "*.bin")
 
 
 @dataclass
@@ -18,14 +24,20 @@ class Words:
     """Mini's language model: two blocks of a Llama, whose tokens are miniworld's words."""
 
     model: Any
+    end = caption_end = (_END,)
 
     @property
     def dim(self) -> int:
         """The width of its vectors."""
         return int(self.model.config.hidden_size)
 
-    end = _END
-    prefix: tuple[str, str] = ("", "")  # around the question
+    def before(self, *, captions: bool) -> list[int]:
+        """What stands before the image, of a caption or of a conversation."""
+        return [_BEGIN]
+
+    def question(self, text: str, *, first: bool, pictured: bool) -> list[int]:
+        """What is asked, the first of a conversation or a later turn."""
+        return self.encode(text)
 
     def encode(self, text: str) -> list[int]:
         """The words' numbers. Raises KeyError for a word that miniworld has not."""
@@ -34,10 +46,6 @@ class Words:
     def decode(self, tokens: Sequence[int]) -> str:
         """The words."""
         return " ".join(_WORDS[token - 2] for token in tokens if token > _BEGIN)
-
-    def before(self) -> list[int]:
-        """What stands before the image."""
-        return [_BEGIN]
 
 
 _WORDS = words()
@@ -57,11 +65,24 @@ class Pretrained:
         return int(self.model.get_input_embeddings().embedding_dim)
 
     @property
-    def end(self) -> int:
-        """The token that ends an answer."""
-        return int(self.tokenizer.eos_token_id)
+    def end(self) -> tuple[int, ...]:
+        """What ends an answer."""
+        return (int(self.tokenizer.eos_token_id),)
 
-    prefix: tuple[str, str] = ("\n", " ASSISTANT:")
+    @property
+    def caption_end(self) -> tuple[int, ...]:
+        """What ends a caption."""
+        return tuple(self.encode("\n"))
+
+    def before(self, *, captions: bool) -> list[int]:
+        """What stands before the image, of a caption or of a conversation."""
+        begin = self.tokenizer.bos_token_id
+        return [*([] if begin is None else [int(begin)]), *([] if captions else self.encode(_SYSTEM))]
+
+    def question(self, text: str, *, first: bool, pictured: bool) -> list[int]:
+        """What is asked, the first of a conversation or a later turn."""
+        opening = "\n" * pictured if first else "USER: "
+        return self.encode(f"{opening}{text} ASSISTANT:")
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, nothing added."""
@@ -71,11 +92,8 @@ class Pretrained:
         """The text."""
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
-    def before(self) -> list[int]:
-        """What stands before the image."""
-        begin = self.tokenizer.bos_token_id
-        return [*([] if begin is None else [int(begin)]), *self.encode(_SYSTEM)]
 
+Language = Words | Pretrained
 
 _SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed,"
@@ -83,15 +101,22 @@ _SYSTEM = (
 )
 
 
-def load(name: str) -> Words | Pretrained:
+def require(name: str) -> None:
+    """Raise UserError for a language model whose tokenizer or weights cannot be had; the weights are not read."""
+    if name == MINI:
+        _transformers()
+        return
+    _tokenizer(name)
+    if Path(name).is_dir() and not any(file for kind in _WEIGHTS for file in Path(name).glob(kind)):
+        raise UserError(f"the folder {name} of a language model holds no weights ({', '.join(_WEIGHTS)}).")
+
+
+def load(name: str) -> Language:
     """The language model of that name: mini, or a name or folder of transformers'.
 
     Raises UserError where transformers is not installed, and for a model that is out of reach.
     """
-    try:
-        import transformers
-    except ImportError as error:
-        raise UserError("question answering needs transformers: pip install 'sakbench[vlm]' brings it.") from error
+    transformers = _transformers()
     if name == MINI:
         config = transformers.LlamaConfig(
             vocab_size=len(_WORDS) + 2,
@@ -105,16 +130,36 @@ def load(name: str) -> Words | Pretrained:
             eos_token_id=_END,
         )
         return Words(transformers.LlamaForCausalLM(config))
-    transformers.utils.logging.set_verbosity_error()
+    tokenizer = _tokenizer(name)
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"the language model {name} is neither a folder here nor in the Hugging Face cache, nor can it be"
-            f" downloaded ({str(error).splitlines()[0]}): name a folder with --language."
-        ) from error
+        raise UserError(f"the language model {name} cannot be had ({_first_line(error)}): {_REMEDY}") from error
     # called so in later releases of transformers 5
     checkpointed = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
     checkpointed()
     return Pretrained(model, tokenizer)
+
+
+_REMEDY = "name a folder of transformers' files, or a name of the Hugging Face hub, with --language."
+
+
+def _tokenizer(name: str) -> Any:
+    transformers = _transformers()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        return transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(f"the tokenizer of {name} cannot be had ({_first_line(error)}): {_REMEDY}") from error
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise UserError("question answering needs transformers: pip install 'sakbench[vlm]' brings it.") from error
+    return transformers
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

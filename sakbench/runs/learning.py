@@ -19,6 +19,7 @@ from sakbench.models.sak import SAK, add_paths, carry_over
 from sakbench.runs import encoders, photographs, rendered
 from sakbench.runs.devices import cores
 from sakbench.runs.material import Material
+from sakbench.runs.measures import stored_name
 from sakbench.runs.session import Learned, Session
 from sakbench.runs.spec import RunSpec
 from sakbench.runs.students import Model, Student, build, tasks_of, tested_size
@@ -173,7 +174,7 @@ def _evaluate(
         )
     metrics = [
         {
-            "task": f"{name}_{spec.decoder}" if spec.probes_linearly else name,
+            "task": stored_name(spec, name),
             "metric": task.metric,
             "value": evaluation.metric_of(task, sums[name]),
             "unit": task.unit,
@@ -187,8 +188,7 @@ def _evaluate(
         assert not isinstance(student, PlainStudent | Prism)
         with session.computing:
             notes["gates"] = evaluation.mean_gates(student, given.views())
-    left = {f"{name}_{spec.decoder}" if spec.probes_linearly else name: sums[name] for name in chosen}
-    return metrics, notes | _layout(spec, given), left
+    return metrics, notes | _layout(spec, given), {stored_name(spec, name): sums[name] for name in chosen}
 
 
 def _data_set(spec: RunSpec, task: str) -> str:

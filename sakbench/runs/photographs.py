@@ -56,29 +56,44 @@ def material(spec: RunSpec, chosen: dict[str, Task], place: Place) -> Material:
     def training(start: int) -> Any:
         tuned = DepthTransform(size) if of_depth else TuneTransform(size)
         augmented = DistillTransform(size) if distils else tuned
-        images = _open(spec, "train", place, augmented_by, augmented, spec.train_images)
+        images = opened(spec, "train", place, augmented_by, augmented, spec.train_images)
         return loader.draw(images, spec.recipe.batch_size, spec.seed, start, parts=parts, workers=place.workers)
 
     def held_out(wanted: tuple[str, ...]) -> Any:
         tested = DepthEvaluationTransform(test_size) if of_depth else EvaluationTransform(test_size)
         plain = ViewTransform(size) if distils else tested
-        images = _open(spec, spec.test_split, place, wanted, plain, spec.test_images)
+        images = opened(spec, spec.test_split, place, wanted, plain, spec.test_images)
         for batch in loader.in_order(images, together, workers=place.workers):
             yield onlookers(_with_truth(batch, spec))
 
-    try:
-        parts = loader.parts_of(spec.recipe.batch_size, together)
-    except ValueError as error:
-        raise UserError(f"{error}: start as many as divide it.") from error
+    parts = loader.parts_of(spec.recipe.batch_size, together)
     return Material(training, lambda: held_out(labels), lambda: held_out(()), committee, parts)
 
 
-def _open(
-    spec: RunSpec, split: str, place: Place, tasks: tuple[str, ...], transform: Transform, count: int
+def opened(
+    spec: RunSpec,
+    split: str,
+    place: Place,
+    tasks: tuple[str, ...],
+    transform: Transform,
+    count: int,
+    *,
+    with_label: bool = False,
 ) -> ArchiveSplit:
+    """A split of a run's data set, or as many of its training images as a run of tasks learns from.
+
+    Raises UserError where it has another number of images than the run was planned for.
+    """
     assert place.data is not None
-    scored = "boundary" in tasks and split == spec.test_split
-    images = open_split(spec.dataset, split, place.data, tasks=tasks, transform=transform, with_boundary_source=scored)
+    images = open_split(
+        spec.dataset,
+        split,
+        place.data,
+        tasks=tasks,
+        transform=transform,
+        with_boundary_source="boundary" in tasks and split == spec.test_split,
+        with_label=with_label,
+    )
     if split == "train" and spec.kind == "tasks" and count < len(images):
         return images.subset(count)
     if len(images) != count:

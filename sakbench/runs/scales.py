@@ -124,7 +124,7 @@ MINI = Scale(
     # is what the student begins as.
     rival_recipes={"RADIO": Rival("radio", ("DINOv2", "CLIP", "SAM")), "Theia": Rival("theia", ("DINOv2", "CLIP"))},
     distill_dataset="miniworld-pascal",
-    also=("ImageNet-1k",),
+    also=("ImageNet-1k", "LLaVA-1.5"),
 )
 
 # Mini's second data set: furnished rooms with depth. Stage 1 stays what it is, as the paper's stays ImageNet's.
@@ -248,6 +248,16 @@ PAPER = Scale(
 
 SCALES = {scale.name: scale for scale in (MINI, PAPER)}
 
+LLAVA = "llava"  # instructions to learn from, and the questions of GQA's testdev, POPE and VQAv2's val
+_LLAVA = replace(
+    PAPER,
+    dataset=LLAVA,
+    tasks=(),
+    train_images=665_298,
+    test_images=12_578 + 9_000 + 214_354,
+    published="LLaVA-1.5",
+)
+
 
 # What may be chosen beside a scale, as (words, its default first); none of it is in the paper's own runs.
 CHOICES = {
@@ -324,6 +334,7 @@ def _on(scale: Scale, dataset: catalogue.DataSet) -> Scale:
 _DATASETS = {
     "mini": {scale.dataset: scale for scale in (MINI, _MINI_NYUD)},
     "paper": {
-        name: PAPER if name == PAPER.dataset else _on(PAPER, entry) for name, entry in catalogue.CATALOGUE.items()
+        **{name: PAPER if name == PAPER.dataset else _on(PAPER, entry) for name, entry in catalogue.CATALOGUE.items()},
+        LLAVA: _LLAVA,
     },
 }

@@ -25,18 +25,23 @@ class Committee:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with its tensors on the device, and the teachers' maps (b, d, h, w)."""
-        moved = {name: self._moved(value) for name, value in batch.items()}
+        here = moved(batch, self.device)
         with torch.no_grad(), self.computing:
-            features = {f"features/{name}": teacher(moved["image"]) for name, teacher in self.teachers.items()}
-        return {**moved, **features}
+            features = {f"features/{name}": teacher(here["image"]) for name, teacher in self.teachers.items()}
+        return {**here, **features}
 
-    def _moved(self, value: Any) -> Any:
-        """A tensor, or a list of maps, on the device; anything else as it is."""
+
+def moved(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A batch whose tensors, and lists of them, are on the device; anything else stays as it is."""
+
+    def move(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return value.to(self.device, non_blocking=True)
+            return value.to(device, non_blocking=True)
         if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
-            return [self._moved(one) for one in value]
+            return [move(one) for one in value]
         return value
+
+    return {name: move(value) for name, value in batch.items()}
 
 
 def _ready(encoder: Encoder, device: torch.device, precision: Precision) -> Any:

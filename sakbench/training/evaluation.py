@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional as F
 
 from sakbench.models.agglomeration import Agglomerated
@@ -17,7 +17,7 @@ from sakbench.models.autocast import without_autocast
 from sakbench.models.interpolation import bilinear
 from sakbench.models.plain import PlainStudent
 from sakbench.models.prism import Prism
-from sakbench.models.processes import gathered, rank, total, world
+from sakbench.models.processes import in_order, total, world
 from sakbench.models.sak import SAK
 from sakbench.models.upper_bound import UpperBound
 from sakbench.tasks.base import Task
@@ -76,7 +76,7 @@ def task_sums(
                 _take(under_way, counted)
         while under_way:
             _take(under_way, counted)
-    return {name: _in_order(torch.cat(parts)).cpu() for name, parts in counted.items()}
+    return {name: in_order(torch.cat(parts)).cpu() for name, parts in counted.items()}
 
 
 @torch.inference_mode()
@@ -124,16 +124,6 @@ def _take(under_way: deque[tuple[str, "Future[Tensor]"]], counted: dict[str, lis
     """Put the oldest count to its task's."""
     name, count = under_way.popleft()
     counted[name].append(count.result())
-
-
-def _in_order(mine: Tensor) -> Tensor:
-    """The images' values of all processes, of which the r-th has had every W-th image from the r-th on."""
-    if world() == 1:
-        return mine
-    device = "cuda" if distributed.get_backend() == "nccl" else mine.device
-    ranks = gathered(torch.full((len(mine),), rank(), device=device))
-    places = torch.cat([torch.arange(int((ranks == r).sum())) * world() + r for r in range(world())])
-    return gathered(mine.to(device)).cpu()[places.argsort()]
 
 
 def _unpadded(prediction: Tensor, target: Tensor, batch: dict[str, Any]) -> Iterable[tuple[Tensor, Tensor]]:

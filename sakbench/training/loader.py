@@ -1,6 +1,6 @@
 """Batches from data sets that are read while training: by worker processes, in an order known beforehand."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -46,8 +46,9 @@ class _Steps(Sampler[list[tuple[int, int]]]):
             step += 1
 
 
-def shares(rows: np.ndarray, share: int, parts: int) -> list[np.ndarray]:
-    """Of the rows of a step's batch this process's `share`, in so many parts."""
+def shares(rows: np.ndarray, parts: int) -> list[np.ndarray]:
+    """Of the rows of a step's batch those of this process, in so many parts."""
+    share = len(rows) // world()
     mine, size = rows[rank() * share : (rank() + 1) * share], share // parts
     return [mine[part * size : (part + 1) * size] for part in range(parts)]
 
@@ -55,11 +56,11 @@ def shares(rows: np.ndarray, share: int, parts: int) -> list[np.ndarray]:
 def parts_of(batch_size: int, images: int) -> int:
     """In how many parts each of the processes takes its share of a batch, so that at most `images` meet at once.
 
-    Raises ValueError where the processes cannot share the batch evenly.
+    Raises UserError where the processes cannot share the batch evenly.
     """
     share, left = divmod(batch_size, world())
     if left or not share:
-        raise ValueError(f"{world()} processes cannot share a batch of {batch_size}")
+        raise UserError(f"{world()} processes cannot share a batch of {batch_size}: start as many as divide it.")
     return next(parts for parts in range(1, share + 1) if share % parts == 0 and share // parts <= images)
 
 
@@ -77,8 +78,13 @@ def draw(
 def in_order(images: Images, batch_size: int, *, workers: int = 0) -> Generator[Item]:
     """This process's share of a data set, every image once."""
     mine = range(rank(), len(images), world())
-    batches = [[(row, 0) for row in mine[first : first + batch_size]] for first in range(0, len(mine), batch_size)]
-    return _told_plainly(_loader(images, batches, workers))
+    batches = [mine[first : first + batch_size] for first in range(0, len(mine), batch_size)]
+    return listed(images, batches, workers=workers)
+
+
+def listed(images: Images, rows: Sequence[Sequence[int]], *, workers: int = 0) -> Generator[Item]:
+    """Batches of these rows."""
+    return _told_plainly(_loader(images, [[(row, 0) for row in batch] for batch in rows], workers))
 
 
 def _told_plainly(loader: DataLoader[Item]) -> Generator[Item]:

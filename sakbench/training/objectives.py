@@ -69,17 +69,14 @@ class TaskObjective(nn.Module):
         self.gamma = gamma
 
     def train(self, mode: bool = True) -> Self:
-        """As any module; but a part that is frozen whole stays as in evaluation, whatever layers it has."""
+        """As any module; but what is frozen whole stays as in evaluation."""
         super().train(mode)
-        for part in self.student.children():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
+        _rest(self.student)
         return self
 
     def survey(self, parts: list[Batch]) -> Whole:
         """How many images these parts of a batch hold, and how many pixels each task's loss divides by."""
-        counts = {name: sum(task.counts(part[name]) for part in parts) for name, task in self.tasks.items()}
-        return {"images": _images(parts), **{name: torch.as_tensor(count) for name, count in counts.items()}}
+        return _surveyed(self.tasks, parts)
 
     def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
         """One term per task, already weighted, and one per teacher."""
@@ -117,8 +114,7 @@ class PrismObjective(nn.Module):
 
     def survey(self, parts: list[Batch]) -> Whole:
         """How many images these parts of a batch hold, and how many pixels each task's loss divides by."""
-        counts = {name: sum(task.counts(part[name]) for part in parts) for name, task in self.tasks.items()}
-        return {"images": _images(parts), **{name: torch.as_tensor(count) for name, count in counts.items()}}
+        return _surveyed(self.tasks, parts)
 
     def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
         """One term per task, already weighted, one per teacher, and the balance."""
@@ -155,11 +151,9 @@ class ClassifyObjective(nn.Module):
         self.model = model
 
     def train(self, mode: bool = True) -> Self:
-        """As any module; but what is frozen stays as in evaluation."""
+        """As any module; but what is frozen whole stays as in evaluation."""
         super().train(mode)
-        for part in self.model.children():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
+        _rest(self.model)
         return self
 
     def survey(self, parts: list[Batch]) -> Whole:
@@ -190,14 +184,12 @@ class AnswerObjective(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As any module; but what is frozen whole stays as in evaluation."""
         super().train(mode)
-        for part in self.modules():
-            if not any(parameter.requires_grad for parameter in part.parameters()):
-                part.eval()
+        _rest(self.model)
         return self
 
     def survey(self, parts: list[Batch]) -> Whole:
         """How many tokens are learned in these parts of a batch."""
-        return {"tokens": torch.tensor(sum(int(part["learned"][:, 1:].sum()) for part in parts))}
+        return {"tokens": torch.tensor(sum(int(part["learned"].sum()) for part in parts))}
 
     def forward(self, batch: Batch, whole: Whole | None = None) -> Losses:
         """From `before`, `pictured`, `after`, `learned`, and `image` or what is `represented` of it: see `Llava`."""
@@ -206,7 +198,7 @@ class AnswerObjective(nn.Module):
             with torch.no_grad():
                 known = self.model.tower.represent(batch["image"])
         logits = self.model(batch["before"], known, batch["pictured"], batch["after"])
-        count = batch["learned"][:, 1:].sum() if whole is None else whole["tokens"]
+        count = batch["learned"].sum() if whole is None else whole["tokens"]
         return {"answer": answer_loss(logits, batch["after"], batch["learned"], count)}
 
 
@@ -217,6 +209,19 @@ def _distillation(maps: dict[str, list[Tensor]], batch: Batch, whole: Whole | No
         return terms
     share = len(batch["image"]) / whole["images"]
     return {name: term * share for name, term in terms.items()}
+
+
+def _surveyed(tasks: dict[str, Task], parts: list[Batch]) -> Whole:
+    counts = {name: sum(task.counts(part[name]) for part in parts) for name, task in tasks.items()}
+    return {"images": _images(parts), **{name: torch.as_tensor(count) for name, count in counts.items()}}
+
+
+def _rest(model: nn.Module) -> None:
+    """What is frozen whole stays as in evaluation, whatever layers it has."""
+    for part in model.modules():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            part.eval()
 
 
 def _images(parts: list[Batch]) -> Tensor:

@@ -17,7 +17,10 @@ def test_the_benchmarks_questions_are_read(tmp_path):
     assert readers.questions(folder, "gqa") == [Question("gqa", "gqa/images/2.jpg", "Is there a cat?", ("no",))]
     pope = readers.questions(folder, "pope")
     assert len(pope) == 6
-    assert pope[1] == Question("pope", "coco/val2014/COCO_val2014_000000000003.jpg", "Is there a cat?", ("no",))
+    assert pope[1] == Question(
+        "pope", "coco/val2014/COCO_val2014_000000000003.jpg", "Is there a cat?", ("no",), "random"
+    )
+    assert [question.kind for question in pope[::2]] == ["random", "popular", "adversarial"]
     (vqa,) = readers.questions(folder, "vqav2")
     assert vqa.image == "coco/val2014/COCO_val2014_000000000003.jpg"
     assert Counter(vqa.answers) == {"red": 7, "blue": 3}
@@ -30,6 +33,17 @@ def test_instructions_are_conversations_with_and_without_an_image(tmp_path):
     first, _, last = readers.conversations(folder, "instruct")
     assert first == ("coco/train2017/1.jpg", (Turn("is there a ball", "yes"), Turn("what colour is it", "red")))
     assert last == (None, (Turn("what is red", "a colour"),))
+
+
+def test_what_is_missing_is_told_before_anything_is_read(tmp_path):
+    folder = llava(tmp_path / "llava")
+    for place in ("ocr_vqa", "textvqa", "vg"):
+        (folder / place).mkdir()
+    readers.require(tmp_path)
+    (folder / "pope/coco_pope_popular.json").unlink()
+    (folder / "vg").rmdir()
+    with pytest.raises(UserError, match=r"pope/coco_pope_popular.json, vg/ missing there"):
+        readers.require(tmp_path)
 
 
 def test_what_is_wrong_is_told_with_its_file(tmp_path):

@@ -16,11 +16,13 @@ from sakbench.data.transforms import (
     IMAGE_MEAN,
     IMAGE_STD,
     Depth,
+    DepthTransform,
     DistillTransform,
     EvaluationTransform,
     Normals,
     TuneTransform,
     ViewTransform,
+    WholeTransform,
     jittered,
     scaled,
 )
@@ -293,3 +295,18 @@ def test_a_view_is_the_middle(size, rows, columns):
     image = ViewTransform(size, (0, 0, 0), (1, 1, 1))(item)["image"]
     middle = torch.from_numpy(item["image"][slice(*rows), slice(*columns)].transpose(2, 0, 1) / np.float32(255))
     torch.testing.assert_close(image, F.resize(middle, list(size), antialias=True))
+
+
+def test_a_whole_image_is_padded_with_the_mean_and_resized():
+    item = {"image": make_item((40, 80))["image"]}
+    image = WholeTransform((80, 80))(item)["image"]
+    torch.testing.assert_close(image[:, :20], torch.zeros(3, 20, 80))  # the mean colour, normalised
+    torch.testing.assert_close(image[:, 60:], torch.zeros(3, 20, 80))
+    plain = ViewTransform((40, 80))(item)["image"]
+    torch.testing.assert_close(image[:, 20:60], plain)
+    assert WholeTransform((32, 48))({"image": item["image"].transpose(1, 0, 2)})["image"].shape == (3, 32, 48)
+
+
+def test_nyuds_protocol_learns_from_nothing_but_a_kinects_picture():
+    with pytest.raises(UserError, match="cut from 480 x 640"):
+        DepthTransform()(make_item((240, 320)), 0)

@@ -1,8 +1,10 @@
 """The scorers of free answers, by hand: each rule of VQAv2's normalisation, GQA's letter, POPE's yes and no."""
 
 import pytest
+import torch
+from sklearn.metrics import f1_score
 
-from sakbench.metrics.answers import gqa, normalised, pope, vqa
+from sakbench.metrics.answers import BENCHMARKS, gqa, normalised, says_yes, vqa
 
 
 @pytest.mark.parametrize(
@@ -45,15 +47,40 @@ def test_gqa_takes_the_letter():
 
 
 @pytest.mark.parametrize(
-    ("said", "given", "score"),
+    ("said", "yes"),
     [
-        ("Yes, there is.", "yes", 1),
-        ("No, there is no dog. Yes.", "no", 1),
-        ("There is not.", "no", 1),
-        ("nothing like it", "yes", 1),  # only no and not are no, and what is no no is yes
-        ("no", "yes", 0),
-        ("", "no", 0),
+        ("Yes, there is.", True),
+        ("No, there is no dog. Yes.", False),
+        ("There is not.", False),
+        ("nothing like it", True),  # only no and not are no, and what is no no is yes
+        ("no", False),
+        ("", True),
     ],
 )
-def test_pope_hears_no_in_the_first_sentence(said, given, score):
-    assert pope(said, [given]) == score
+def test_pope_hears_no_in_the_first_sentence(said, yes):
+    assert says_yes(said) == yes
+
+
+def test_pope_is_the_mean_f1_of_its_kinds_of_questions():
+    draw = torch.Generator().manual_seed(0)
+    kinds, pope = ("random", "popular", "adversarial"), BENCHMARKS["pope"]
+    truth = torch.rand(3, 40, generator=draw) < 0.5
+    said = torch.rand(3, 40, generator=draw) < torch.tensor([[0.3], [0.5], [0.9]])
+    words = {True: "yes", False: "no"}
+    sums = torch.tensor(
+        [
+            pope.counts(words[bool(said[k, i])], [words[bool(truth[k, i])]], kind)
+            for k, kind in enumerate(kinds)
+            for i in range(40)
+        ]
+    ).sum(0)
+    expected = [f1_score(truth[k].numpy(), said[k].numpy()) for k in range(3)]
+    assert pope.reduce(sums) == pytest.approx(100 * sum(expected) / 3)
+    one = torch.tensor([pope.counts("yes", ["yes"], ""), pope.counts("yes", ["no"], "")]).sum(0)
+    assert pope.reduce(one) == pytest.approx(100 * 2 / 3)  # kinds that nobody asked about are not counted
+
+
+def test_accuracy_is_the_mean_score():
+    gqa = BENCHMARKS["gqa"]
+    sums = torch.tensor([gqa.counts("left", ["left"], ""), gqa.counts("right", ["left"], "")]).sum(0)
+    assert gqa.reduce(sums) == 50

@@ -27,7 +27,7 @@ def batch(language, rows=3):
     after = torch.full((rows, 6), -1)
     learned = torch.zeros(rows, 6, dtype=torch.bool)
     for row in range(rows):
-        tokens = [*language.encode("is there a cat yes" if row else "is there yes"), language.end]
+        tokens = [*language.encode("is there a cat yes" if row else "is there yes"), *language.end]
         after[row, : len(tokens)] = torch.tensor(tokens)
         learned[row, len(tokens) - 2 : len(tokens)] = True
     pictured = torch.arange(rows) != 1
@@ -58,7 +58,7 @@ def test_only_who_has_a_picture_sees_it(model):
     logits = model(given["before"], known, given["pictured"], given["after"])
     other = model(given["before"], known + torch.randn_like(known), given["pictured"], given["after"])
     assert (logits[0] != other[0]).any()
-    torch.testing.assert_close(logits[1], other[1])
+    torch.testing.assert_close(logits[1, 1:], other[1, 1:])  # its first token is never asked for: padding tells it
 
 
 def test_what_is_learned_is_told_by_what_stands_before(model):
@@ -69,7 +69,7 @@ def test_what_is_learned_is_told_by_what_stands_before(model):
     learned = given["learned"]
     expected = []
     for row, place in learned.nonzero().tolist():
-        expected.append(-logits[row, place - 1].log_softmax(-1)[given["after"][row, place]])
+        expected.append(-logits[row, place].log_softmax(-1)[given["after"][row, place]])
     loss = answer_loss(logits, given["after"], learned, learned.sum())
     torch.testing.assert_close(loss, torch.stack(expected).mean())
     objective = AnswerObjective(model)
@@ -78,18 +78,41 @@ def test_what_is_learned_is_told_by_what_stands_before(model):
     torch.testing.assert_close(sum(objective(part, whole)["answer"] for part in parts), objective(given)["answer"])
 
 
+def test_the_first_word_of_a_caption_is_told_by_the_image(model):
+    given = batch(languages.load("mini"))
+    known = model.tower.represent(given["image"])
+    first = model(given["before"], known, given["pictured"], given["after"])[:, 0]
+    other = given["after"].clone()
+    other[:, 0] = 7  # what is to be said is not seen
+    torch.testing.assert_close(model(given["before"], known, given["pictured"], other)[:, 0], first)
+    seen = model(given["before"], known.flip(-1), given["pictured"], given["after"])[:, 0]
+    assert (seen[given["pictured"]] != first[given["pictured"]]).any()
+
+
+def test_what_is_frozen_whole_rests_and_nothing_else(model):
+    model.language.model.layers[0].mlp.append_dropout = torch.nn.Dropout()
+    objective = AnswerObjective(model).train()
+    assert not model.tower.encoder.training
+    assert model.language.model.layers[0].mlp.append_dropout.training  # it is a part of what learns
+    model.requires_grad_(False)
+    assert not objective.train().model.training  # and where nothing learns, all of it rests
+
+
 def test_an_answer_is_the_likeliest_token_after_token(model):
     language = languages.load("mini")
     after = torch.tensor([language.encode("what is behind"), language.encode("is there a")])
     before, pictured = torch.ones(2, 1, dtype=torch.int64), torch.tensor([True, False])
     known = model.tower.represent(torch.randn(2, 3, 32, 32))
-    said = model.answer(before, known, pictured, after, language.end, most=4)
+    (end,) = language.end
+    said = model.answer(before, known, pictured, after, end, most=4)
     for row in range(2):
         tokens = after[[row]]
         expected = []
         for _ in range(4):
-            following = int(model(before[:1], known[:, [row]], pictured[[row]], tokens)[0, -1].argmax())
-            if following == language.end:
+            # the logits of a token that is not there yet are those of whatever stands in its place
+            room = torch.cat([tokens, tokens.new_zeros(1, 1)], 1)
+            following = int(model(before[:1], known[:, [row]], pictured[[row]], room)[0, -1].argmax())
+            if following == end:
                 break
             expected.append(following)
             tokens = torch.cat([tokens, torch.tensor([[following]])], 1)

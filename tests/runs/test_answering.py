@@ -9,6 +9,8 @@ import transformers
 from sakbench.errors import UserError
 from sakbench.experiments.rows import answering
 from sakbench.runs import languages
+from sakbench.runs.folder import sums_in
+from sakbench.runs.measures import measures
 from sakbench.runs.perform import Stopped, perform
 from sakbench.runs.place import Place
 from sakbench.runs.scales import MINI, get
@@ -32,6 +34,9 @@ def test_every_benchmark_has_a_score(tiny, tmp_path, options):
     assert set(numbers) == {"gqa", "pope", "vqav2"}
     assert all(0 <= value <= 100 for value in numbers.values())
     assert "questions of miniworld-pascal test 12" in result["metrics"][0]["protocol"]
+    left = sums_in(tmp_path / run.id)
+    for name, reduce in measures(run).items():  # what is left image by image is what the numbers are made of
+        assert reduce(left[name].sum(0)) == pytest.approx(numbers[name])
 
 
 def test_a_stopped_run_goes_on_in_its_phase(tiny, tmp_path):
@@ -99,9 +104,35 @@ def test_photographs_are_asked_about(language, tmp_path, teachers):
     assert set(numbers) == {"gqa", "pope", "vqav2"}
 
 
-def test_a_language_model_that_is_nowhere_is_told():
-    with pytest.raises(UserError, match="no/such/place is neither a folder here"):
+def test_vicuna_is_spoken_to_as_llava_speaks_to_it(language):
+    vicuna = languages.load(str(language))
+    said = vicuna.tokenizer.convert_ids_to_tokens
+    assert "USER:" in said(vicuna.before(captions=False))
+    assert said(vicuna.before(captions=True)) == ["<s>"]
+    assert said(vicuna.question("is there a ball", first=True, pictured=True))[-1] == "ASSISTANT:"
+    assert "USER:" not in said(vicuna.question("is there a ball", first=True, pictured=True))
+    assert said(vicuna.question("what colour", first=False, pictured=True))[0] == "USER:"
+    seen: list[str] = []
+    vicuna.encode = lambda text: seen.append(text) or [0]
+    for first, pictured in ((True, True), (True, False), (False, True)):
+        vicuna.question("q", first=first, pictured=pictured)
+    assert seen == ["\nq ASSISTANT:", "q ASSISTANT:", "USER: q ASSISTANT:"]
+
+
+def test_a_language_model_that_is_nowhere_is_told(language, tmp_path):
+    with pytest.raises(UserError, match=r"no/such/place cannot be had .*--language"):
         languages.load("no/such/place")
+    languages.require(str(language))
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / file).write_bytes((language / file).read_bytes())
+    with pytest.raises(UserError, match="holds no weights"):
+        languages.require(str(tmp_path))
+
+
+def test_mini_has_a_language_model_of_its_own(sakbench):
+    done = sakbench("run", "table28", "--language", "no/such/place", "--dry-run")
+    assert done.returncode == 2
+    assert "scale mini has a language model of its own" in done.stderr
 
 
 def test_without_data_or_steps_there_is_a_sentence(sakbench, tmp_path):

@@ -79,7 +79,7 @@ def test_in_order_every_image_is_seen_by_one_process(monkeypatch, world):
 
 def test_processes_that_cannot_share_a_batch_are_refused(monkeypatch):
     seat(monkeypatch, 0, 3)
-    with pytest.raises(ValueError, match="3 processes cannot share a batch of 4"):
+    with pytest.raises(UserError, match="3 processes cannot share a batch of 4"):
         loader.parts_of(BATCH, 16)
 
 

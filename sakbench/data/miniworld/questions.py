@@ -36,7 +36,7 @@ class _Told:
 
 def words() -> tuple[str, ...]:
     """Every word that questions, answers and captions can hold, sorted."""
-    templates = "is there a what colour the to left of right where how many are behind ground yes no middle describe"
+    templates = "is there a what colour the to left of right where how many are behind ground yes no middle"
     told = {word for name in VOCABULARY[1:] for word in name.split("-")}
     return tuple(sorted({*templates.split(), *told, *_NUMBERS}))
 

@@ -20,7 +20,11 @@ from sakbench.errors import UserError
 INSTRUCTIONS = {"align": "blip_laion_cc_sbu_558k.json", "instruct": "llava_v1_5_mix665k.json"}
 _ALIGNED_IMAGES = "LLaVA-Pretrain"
 _IMAGE_MARK = "<image>"
-_POPE = ("random", "popular", "adversarial")
+_GQA = "gqa/testdev_balanced_questions.json"
+_POPE = {kind: f"pope/coco_pope_{kind}.json" for kind in ("random", "popular", "adversarial")}
+_VQAV2 = "vqav2/v2_OpenEnded_mscoco_val2014_questions.json", "vqav2/v2_mscoco_val2014_annotations.json"
+_COCO, _GQA_IMAGES = "coco/val2014", "gqa/images"
+_FOLDERS = (_ALIGNED_IMAGES, "coco", _GQA_IMAGES, "ocr_vqa", "textvqa", "vg", _COCO)
 Conversation = tuple[str | None, tuple[Turn, ...]]  # an image's place, if there is one
 
 
@@ -33,6 +37,16 @@ def find(root: Path) -> Path:
         f"LLaVA-1.5's data are not in {root}: neither it nor {root / 'llava'} holds {INSTRUCTIONS['instruct']}; get it"
         " from huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K, and the images that it names."
     )
+
+
+def require(root: Path) -> None:
+    """Raise UserError for a list or a folder of images that is missing; the images in it are not counted."""
+    folder = find(root)
+    lists = (*INSTRUCTIONS.values(), _GQA, *_POPE.values(), *_VQAV2)
+    missing = [place for place in lists if not (folder / place).is_file()]
+    missing += [f"{place}/" for place in _FOLDERS if not (folder / place).is_dir()]
+    if missing:
+        raise UserError(f"questions cannot be learned and asked from {folder}: {', '.join(missing)} missing there.")
 
 
 def conversations(folder: Path, phase: str) -> list[Conversation]:
@@ -67,37 +81,36 @@ def questions(folder: Path, benchmark: str) -> list[Question]:
 
 
 def _gqa(folder: Path) -> Iterator[Question]:
-    path = folder / "gqa" / "testdev_balanced_questions.json"
+    path = folder / _GQA
     for key, record in _records(path, dict).items():
-        with _told(path, key):
-            yield Question("gqa", f"gqa/images/{record['imageId']}.jpg", record["question"], (record["answer"],))
+        with _Reading(path, key):
+            yield Question("gqa", f"{_GQA_IMAGES}/{record['imageId']}.jpg", record["question"], (record["answer"],))
 
 
 def _pope(folder: Path) -> Iterator[Question]:
-    for kind in _POPE:
-        path = folder / "pope" / f"coco_pope_{kind}.json"
+    for kind, place in _POPE.items():
+        path = folder / place
         for number, line in enumerate(_text(path).splitlines(), 1):
             if not line.strip():
                 continue
-            with _told(path, f"line {number}"):
+            with _Reading(path, f"line {number}"):
                 record = json.loads(line)
-                yield Question("pope", f"coco/val2014/{record['image']}", record["text"], (record["label"],))
+                yield Question("pope", f"{_COCO}/{record['image']}", record["text"], (record["label"],), kind)
 
 
 def _vqav2(folder: Path) -> Iterator[Question]:
-    asked = folder / "vqav2" / "v2_OpenEnded_mscoco_val2014_questions.json"
-    given = folder / "vqav2" / "v2_mscoco_val2014_annotations.json"
+    asked, given = (folder / place for place in _VQAV2)
     answers = {}
     for record in _part(given, "annotations"):
-        with _told(given, record):
+        with _Reading(given, record):
             answers[record["question_id"]] = tuple(one["answer"] for one in record["answers"])
     for record in _part(asked, "questions"):
-        with _told(asked, record):
-            place = f"coco/val2014/COCO_val2014_{record['image_id']:012d}.jpg"
+        with _Reading(asked, record):
+            place = f"{_COCO}/COCO_val2014_{record['image_id']:012d}.jpg"
             yield Question("vqav2", place, record["question"], answers[record["question_id"]])
 
 
-class _told:
+class _Reading:
     """Whatever a foreign record makes Python raise is one sentence about its file."""
 
     def __init__(self, path: Path, record: object) -> None:

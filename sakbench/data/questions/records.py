@@ -1,5 +1,6 @@
 """What a question is, and what a model learns to answer."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -7,13 +8,15 @@ from dataclasses import dataclass
 class Question:
     """A question of a benchmark (gqa, pope, vqav2) about an image, with the answers that people gave.
 
-    `image` is a file's place below the data's folder, or the number of a rendered scene.
+    `image` is a file's place below the data's folder, or the number of a rendered scene; `kind` is what POPE calls the
+    way in which its questions were drawn: random, popular or adversarial.
     """
 
     benchmark: str
-    image: str
+    image: Hashable
     text: str
     answers: tuple[str, ...]
+    kind: str = ""
 
 
 @dataclass(frozen=True)
