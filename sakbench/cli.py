@@ -764,7 +764,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _routers(options: argparse.Namespace) -> int:
-    from sakbench.report.comparing import routers
+    from sakbench.report.gating import routers
 
     routers(
         options.table,

@@ -15,13 +15,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much a second row's mean over seeds is above the first's, with the ends of its 95% interval; None where
+    """By how much a second row's mean over `seeds` is above the first's, with the ends of its 95% interval; None where
     nothing can be said of them."""
 
     first: float
     second: float
     low: float | None
     high: float | None
+    seeds: int
 
     @property
     def mean(self) -> float:
@@ -30,54 +31,71 @@ class Difference:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the interval leaves zero out; never of one seed, which says nothing of another training."""
+        return self.seeds > 1 and self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 class Draws:
-    """Bootstrap draws of images and seeds, the same for every row and task, so that differences are paired.
+    """Bootstrap draws of images, the same for every row, so that differences are paired.
 
-    Each draw takes as many images, and as many seeds, as there are, with replacement: a seed is another training, an
-    image another test.
+    Each draw takes as many images as there are, with replacement.
     """
 
-    def __init__(self, images: int, seeds: int, count: int = 1000, *, seed: int = 0) -> None:
+    def __init__(self, images: int, count: int = 1000, *, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
         self.images = random.multinomial(images, np.full(images, 1 / images), size=count)
-        self.seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
 
     def values(self, sums: Sequence[ArrayLike], reduce: Callable[[NDArray], float]) -> Floats:
-        """Each draw's metric (draws,), mean over its seeds. `sums` are each seed's sums by image (n, ...), `reduce`
+        """Each draw's metric (draws,), mean over the seeds. `sums` are each seed's sums by image (n, ...), `reduce`
         makes the metric of the sums (...) of a draw's images."""
         found = np.zeros(len(self.images))
-        for number, each in enumerate(sums):
+        for each in sums:
             values = np.asarray(each)
             drawn = (self.images @ values.reshape(len(values), -1)).reshape(-1, *values.shape[1:])
-            chosen = self.seeds[:, number] > 0
-            found[chosen] += self.seeds[chosen, number] * [reduce(one) for one in drawn[chosen]]
-        return found
+            found += [reduce(one) for one in drawn]
+        return found / len(sums)
 
 
-def of_draws(first: float, second: float, drawn_first: Floats, drawn_second: Floats) -> Difference:
-    """The difference of two rows whose means are these, with the percentile interval of the draws."""
-    ends = np.quantile(drawn_second - drawn_first, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(first, second, float(ends[0]), float(ends[1]))
+def of_images(first: ArrayLike, second: ArrayLike, drawn_first: Floats, drawn_second: Floats) -> Difference:
+    """The difference of two rows from their values of the same seeds (n,) and the draws of the images (draws,).
+
+    The paired gaps' variance over seeds, divided by n, is what another training would do, the draws' variance what
+    other images would do; of their sum Welch and Satterthwaite's degrees of freedom give Student's interval. A
+    bootstrap of a few seeds would be far too narrow. One seed has the images' interval alone.
+    Raises `ValueError` where the numbers of seeds differ.
+    """
+    a, b = _paired(first, second)
+    gaps = b - a
+    by_images = float(np.var(drawn_second - drawn_first, ddof=1))
+    by_seeds = float(gaps.var(ddof=1)) / len(a) if len(a) > 1 else 0.0
+    variance = by_images + by_seeds
+    if variance == 0:
+        return Difference(float(a.mean()), float(b.mean()), float(gaps.mean()), float(gaps.mean()), len(a))
+    freedom = np.inf
+    if by_seeds:
+        freedom = variance**2 / (by_seeds**2 / (len(a) - 1))  # of so many draws the images' part has no end of freedom
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * np.sqrt(variance)
+    return Difference(float(a.mean()), float(b.mean()), float(gaps.mean() - reach), float(gaps.mean() + reach), len(a))
 
 
 def of_seeds(first: ArrayLike, second: ArrayLike) -> Difference:
-    """The difference of two rows from their values of the same seeds, with Student's interval of the paired gaps.
+    """The difference of two rows from their values of the same seeds (n,), with Student's interval of the paired gaps.
 
-    One seed has no interval. Raises `ValueError` where the numbers of seeds differ.
+    One seed has no interval, nor have gaps that no seed changes. Raises `ValueError` where the numbers of seeds differ.
     """
+    a, b = _paired(first, second)
+    gaps, low, high = b - a, None, None
+    if len(a) > 1 and np.ptp(gaps) > 0:
+        reach = stats.t.ppf((1 + LEVEL) / 2, len(a) - 1) * gaps.std(ddof=1) / np.sqrt(len(a))
+        low, high = float(gaps.mean() - reach), float(gaps.mean() + reach)
+    return Difference(float(a.mean()), float(b.mean()), low, high, len(a))
+
+
+def _paired(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.shape != b.shape:
         raise ValueError(f"paired values are needed; here are {len(a)} and {len(b)}.")
-    low = high = None
-    if len(a) > 1:
-        gaps = b - a
-        reach = stats.t.ppf((1 + LEVEL) / 2, len(a) - 1) * gaps.std(ddof=1) / np.sqrt(len(a))
-        low, high = float(gaps.mean() - reach), float(gaps.mean() + reach)
-    return Difference(float(a.mean()), float(b.mean()), low, high)
+    return a, b
 
 
 def gains(values: Mapping[str, Floats], baseline: Mapping[str, Floats], higher_is_better: Mapping[str, bool]) -> Floats:

@@ -89,7 +89,8 @@ def _of_runs(store: "Store", folder: Path) -> list[Trouble]:
         run, again = place.name, "remove it; a run that needs it makes it again"
         altered = {path: told for path, told in artifacts.problems(place).items() if path.exists()}
         found += [Trouble(run, told, again, remove=path) for path, told in altered.items()]
-        found += [Trouble(run, told, again, remove=place / "training") for told in saved.problems(place / "training")]
+        for training in artifacts.training_folders(place):
+            found += [Trouble(run, told, again, remove=training) for told in saved.problems(training)]
     for draft in artifacts.drafts(folder):
         found.append(Trouble("draft", f"{draft} was left half-written by a process that is gone", "remove it", draft))
     return [*orphans, *found]

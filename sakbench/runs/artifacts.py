@@ -31,20 +31,22 @@ def write(folder: Path, names: Iterable[str]) -> list[dict[str, Any]]:
     return found
 
 
-def problems(folder: Path) -> dict[Path, str]:
-    """Which files in a run's folder are not what `artifacts.json` says, with a sentence for each; all are read whole.
+def problems(folder: Path, *names: str) -> dict[Path, str]:
+    """Which files in a run's folder are not what `artifacts.json` says, with a sentence for each.
 
-    Empty where there is no `artifacts.json`; one that is damaged is the problem itself.
+    Those of some `names`, or all, are read whole. Empty where there is no `artifacts.json`; one that is damaged is the
+    problem itself.
     """
     sums = folder / NAME
     if not sums.exists():
         return {}
     try:
         listed = [Artifact(**one) for one in json.loads(sums.read_text(encoding="utf-8"))]
-        states = {folder.parent / one.path: one.state(folder.parent / one.path) for one in listed}
+        found = {folder.parent / one.path: one for one in listed}
+        states = {file: one.state(file) for file, one in found.items() if not names or file.name in names}
     except (OSError, ValueError, TypeError) as error:
         return {sums: f"{sums} cannot be read ({error})."}
-    if not {folder / WEIGHTS, folder / MAPS, folder / SUMS} & states.keys():
+    if not {folder / WEIGHTS, folder / MAPS, folder / SUMS} & found.keys():
         return {sums: f"{sums} lists none of {WEIGHTS}, {MAPS} and {SUMS}."}
     sentences = {"missing": "is missing.", "altered": "has changed since the run left it."}
     return {file: f"{file} {sentences[state]}" for file, state in states.items() if state != "whole"}
@@ -54,5 +56,15 @@ def drafts(runs: Path) -> list[Path]:
     """What processes of this machine left half-written, when they were killed, in a folder of runs."""
     folders = sorted(folder for folder in runs.glob("*/") if folder.is_dir())
     return [
-        draft for folder in folders for place in (folder, folder / "training") for draft in whole.left_behind(place)
+        draft
+        for folder in folders
+        for place in (folder, *training_folders(folder))
+        for draft in whole.left_behind(place)
     ]
+
+
+def training_folders(folder: Path) -> list[Path]:
+    """Where a run's folder may hold checkpoints: its training, or each of its training's phases."""
+    training = folder / "training"
+    phases = [place for place in training.glob("*/") if place.is_dir() and not place.name.startswith(("step-", "."))]
+    return [training, *sorted(phases)]

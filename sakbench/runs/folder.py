@@ -63,7 +63,7 @@ def sums_in(here: Path) -> dict[str, Tensor]:
     file = here / SUMS
     if not file.exists():
         return {}
-    problem = artifacts.problems(here).get(file)
+    problem = artifacts.problems(here, SUMS).get(file)
     try:
         if problem:
             raise ValueError(problem)

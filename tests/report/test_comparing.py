@@ -39,14 +39,29 @@ def test_the_routers_report_tells_chance_from_choice(sakbench):
     assert 0 <= told["certain"] <= told["beyond_noise"] <= 4 * 5 * 2
 
 
+def test_the_heads_of_one_student_are_no_seeds_of_each_other(sakbench):
+    told = json.loads(sakbench("routers", "table27", "--store", STORE, "--json").stdout)
+    assert {one["seeds"] for one in told} == {3}
+    assert any("lin1" in one["row"] for one in told)
+    assert any("lin4" in one["row"] for one in told)
+
+
+def test_a_number_that_no_seed_changes_is_not_better_for_that(sakbench):
+    told = json.loads(sakbench("compare", "table26", "CLIP", "ViT", "--store", STORE, "--json").stdout)
+    assert told["differences"]["knn"]["low"] is None
+    assert not told["differences"]["knn"]["distinguishable"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("compare", "table7", "DINOv2", "CLIPP"), "did you mean CLIP?"),
         (("compare", "table7", "CLIP", "CLIP"), "compared with itself"),
+        (("compare", "table7", "clip", "SAM"), "did you mean CLIP?"),
         (("compare", "table8", "a", "b"), "the store holds nothing of table8"),
+        (("compare", "table7", "CLIP", "SAM", "--dataset", "miniworld-nyud"), "table7 --dataset miniworld-nyud` fills"),
         (("compare", "tabel7", "a", "b"), "did you mean table7?"),
-        (("routers", "table7", "--row", "Multi-task baseline"), "no routers"),
+        (("routers", "table7", "--row", "Multi-task baseline"), "no run of Multi-task baseline that"),
         (("routers", "table27", "--dataset", "miniworld-pascal"), "the store holds nothing of table27"),
     ],
 )
