@@ -10,19 +10,24 @@ What is registered has a place and a version, which become part of a run's ident
 """
 
 import warnings
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Container, Iterable
 from importlib.metadata import EntryPoint, entry_points
+
+from sakbench.errors import UserError
 
 GROUP = "sakbench.plugins"
 
 _origins: dict[tuple[str, str], str] = {}
 _current = "this program"  # whose function is registering
+_loaded = False
 
 
-@cache
 def load() -> None:
     """Call the functions of all installed packages, once. What one of them raises is told, and the others go on."""
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True  # by now: what a function looks up is looked up among what is there already
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         _call(point)
 
@@ -43,8 +48,13 @@ def _call(point: EntryPoint) -> None:
         _current = before
 
 
-def remember(kind: str, name: str) -> None:
-    """Note that a backbone, a decoder, ... of that name is brought by whoever registers now."""
+def claim(kind: str, name: str, taken: Container[str]) -> None:
+    """Note that a backbone, a decoder, ... of that name is brought by whoever registers now.
+
+    Raises UserError for a name of the package's own, which are the `taken` ones that nobody has brought.
+    """
+    if name in taken and (kind, name) not in _origins:
+        raise UserError(f"{kind} {name!r} is one of sakbench's own: give yours another name.")
     _origins[kind, name] = _current
 
 

@@ -27,6 +27,21 @@ def register():
     )
 
 
+def curious():
+    from sakbench import backbones
+    from sakbench.models import decoders
+
+    backbones.info("mini_vit_s.supervised")
+    decoders.make("simple", (4,) * 4, {"semseg": 2})
+    register()
+
+
+def greedy():
+    from sakbench.models import decoders
+
+    decoders.register("simple", lambda dims, tasks: None)
+
+
 def broken():
     raise RuntimeError("no such thing")
 """
@@ -73,11 +88,13 @@ def test_a_packages_backbone_is_in_the_zoo_and_in_a_runs_identity(installed):
 
 
 def test_one_that_raises_is_told_and_the_others_go_on(installed):
-    call = installed("a_broken = plugged:broken\nmine = plugged:register\nz_gone = no_such_module:register")
+    brought = ("a_broken = plugged:broken", "greedy = plugged:greedy", "mine = plugged:curious")
+    call = installed("\n".join([*brought, "z_gone = no_such_module:register"]))
     done = call("-m", "sakbench", "zoo", "--json")
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr
     assert any(model["name"] == "plugged_vit.mine" for model in json.loads(done.stdout))
     lines = done.stderr.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert "the plug-in a_broken of plugged 2.5 cannot be used (RuntimeError: no such thing)" in lines[0]
-    assert "z_gone" in lines[1]
+    assert "decoder 'simple' is one of sakbench's own: give yours another name" in lines[1]
+    assert "z_gone" in lines[2]

@@ -98,8 +98,8 @@ class Encoder(nn.Module):
         mean (B, d) of the last one's patch tokens.
 
         The vector is the class token or, in a model without one, the mean of the patch tokens; of a hierarchical model
-        the blocks are its four levels. All are normalised: by the model's last norm, where it was kept, otherwise by a
-        LayerNorm without parameters.
+        the blocks are its four levels. All are normalised: by the model's last norm, where it was kept and is as wide,
+        otherwise by a LayerNorm without parameters.
         """
         images = self._renormalised(images)
         staged = len(set(self.strides)) > 1
@@ -123,10 +123,13 @@ class Encoder(nn.Module):
         return vectors, patches[-1]
 
     def _normed(self, tokens: Tensor) -> Tensor:
-        norm = getattr(self.vit, "norm", None)
-        if norm is not None and any(True for _ in norm.parameters()):
+        norm, width = getattr(self.vit, "norm", None), tokens.shape[-1:]
+        if isinstance(norm, nn.LayerNorm) and tuple(norm.normalized_shape) == tuple(width):  # of tokens or of maps
+            return F.layer_norm(tokens, width, norm.weight, norm.bias, norm.eps)
+        if not isinstance(norm, nn.LayerNorm) and getattr(norm, "weight", tokens[:0]).shape == width:
+            assert norm is not None
             return norm(tokens)
-        return F.layer_norm(tokens, tokens.shape[-1:])
+        return F.layer_norm(tokens, width)
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         # Tokens need not be copied to be maps.

@@ -45,7 +45,8 @@ class FeatureMaps(nn.Module):
             levels = list(answer) if isinstance(answer, Sequence) else []
         levels = levels * LEVELS if len(levels) == 1 else levels
         if len(levels) < LEVELS or any(
-            not isinstance(level, Tensor) or level.dim() != 4 or len(level) != len(images) for level in levels
+            not isinstance(level, Tensor) or level.dim() != 4 or len(level) != len(images) or not level.numel()
+            for level in levels
         ):
             kinds = ", ".join(str(tuple(getattr(level, "shape", ()))) for level in levels)
             raise UserError(

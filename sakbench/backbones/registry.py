@@ -76,12 +76,13 @@ BUILDERS: dict[str, Build] = {}  # of those whose weights are "own"
 def register(entry: BackboneInfo, build: Build | None = None) -> BackboneInfo:
     """Put an entry into the table, under its name; with `build`, which makes the module, its weights are "own".
 
-    `build(size, pretrained)` is given an image size (H, W) and whether its weights are wanted.
+    `build(size, pretrained)` is given an image size (H, W) and whether its weights are wanted. Raises UserError for a
+    name of the package's own.
     """
     if build is not None:
+        plugins.claim("backbone", entry.name, BACKBONES)
         entry = replace(entry, weights="own")
         BUILDERS[entry.name] = build
-        plugins.remember("backbone", entry.name)
     BACKBONES[entry.name] = entry
     return entry
 

@@ -101,7 +101,7 @@ def depth_probe(
 def classification(scale: Scale, seed: int, backbone: str | None = None, *, teachers: Sequence[str] = ()) -> RunSpec:
     """Linear classifiers and nearest neighbours on a frozen backbone, or on the student of `teachers`."""
     backbone = backbone or scale.vit
-    return RunSpec(
+    run = RunSpec(
         kind="classify",
         scale=scale.name,
         dataset=scale.distill_dataset,
@@ -111,7 +111,7 @@ def classification(scale: Scale, seed: int, backbone: str | None = None, *, teac
         train_images=scale.distill_images,
         test_split=scale.distill_test[0],
         test_images=scale.distill_test[1] or scale.test_images,
-        inputs=(*_inputs(scale, scale.distill_dataset, backbone), f"classified {_CLASSIFYING}"),
+        inputs=(),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         frozen=True,
         start=stage1(scale, seed, teachers) if teachers else None,
@@ -120,6 +120,7 @@ def classification(scale: Scale, seed: int, backbone: str | None = None, *, teac
         sam_padding=_padding(scale, backbone),
         noise=scale.noise if teachers else "position",
     )
+    return replace(run, inputs=inputs_today(run, scale))
 
 
 def answering(
@@ -136,7 +137,7 @@ def answering(
     backbone = backbone or scale.vit
     mini = scale.name == "mini"
     asked = scale if mini else get_scale(scale.name, LLAVA)
-    return RunSpec(
+    run = RunSpec(
         kind="answer",
         scale=scale.name,
         dataset=scale.distill_dataset if mini else LLAVA,
@@ -146,7 +147,7 @@ def answering(
         train_images=scale.distill_images if mini else asked.train_images,
         test_split="test",
         test_images=asked.test_images,
-        inputs=(*_inputs(scale, scale.distill_dataset, backbone), f"asked {_ASKING}"),
+        inputs=(),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         frozen=True,
         start=stage1(scale, seed, teachers) if teachers else None,
@@ -158,6 +159,7 @@ def answering(
         align=scale.align,
         blind=blind,
     )
+    return replace(run, inputs=inputs_today(run, scale))
 
 
 def rival(scale: Scale, seed: int, name: str, *, frozen: bool = False) -> RunSpec:
@@ -188,7 +190,7 @@ def stage1(
 
     If it knows the first of the teachers from `before`, only the paths of the others are trained (D.4).
     """
-    return RunSpec(
+    run = RunSpec(
         kind="distill",
         scale=scale.name,
         dataset=scale.distill_dataset,
@@ -198,10 +200,7 @@ def stage1(
         train_images=scale.distill_images,
         test_split=scale.distill_test[0],
         test_images=scale.distill_test[1] or scale.test_images,
-        inputs=(
-            *_inputs(scale, scale.distill_dataset, scale.vit, *(scale.encoder(name) for name in teachers)),
-            *plugins.inputs([("adapter", adapter)]),
-        ),
+        inputs=(),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         size=scale.distill_size,
         norm=scale.norm,
@@ -211,6 +210,7 @@ def stage1(
         start=stage1(scale, seed, before, adapter=adapter) if before else None,
         adapter=adapter,
     )
+    return replace(run, inputs=inputs_today(run, scale))
 
 
 def sak(
@@ -336,7 +336,7 @@ def _tasks_run(
     router: str = "mor",
     adapter: str = "bottleneck",
 ) -> RunSpec:
-    return RunSpec(
+    run = RunSpec(
         kind="tasks",
         scale=scale.name,
         dataset=scale.dataset,
@@ -346,11 +346,7 @@ def _tasks_run(
         train_images=scale.train_images,
         test_split="test",
         test_images=scale.test_images,
-        inputs=(
-            *_inputs(scale, scale.dataset, backbone, *(scale.encoder(name) for name in teachers)),
-            *_metrics(tasks or scale.tasks, decoder),
-            *_plugged(scale.dataset, backbone, tasks or scale.tasks, decoder, router, adapter),
-        ),
+        inputs=(),
         teachers=tuple((name, scale.encoder(name)) for name in teachers),
         adapter_paths=adapter_paths,
         routers=routers,
@@ -370,19 +366,29 @@ def _tasks_run(
         noise=scale.noise if teachers and not method else "position",
         nyud_truth=scale.nyud_truth if "boundary" in (tasks or scale.tasks) else "seism",
     )
+    return replace(run, inputs=inputs_today(run, scale))
 
 
-def inputs_today(spec: RunSpec, scale: Scale) -> tuple[str, ...]:
-    """What a run's numbers would rest on if it were done now; a stored one may rest on other versions."""
-    return (*_inputs(scale, spec.dataset, *spec.backbones), *_metrics(spec.tasks, spec.decoder))
+def inputs_today(run: RunSpec, scale: Scale) -> tuple[str, ...]:
+    """What a run's numbers rest on if it is done now: versions of its images, weights and metrics, and of what other
+    packages bring. A stored one may rest on other versions. Not for runs that look at pairs."""
+    alone = run.kind in _VERSIONS  # the weights of a student's teachers are in those of its stage 1
+    return (
+        *_inputs(scale, run.dataset, *((run.backbone,) if alone else run.backbones)),
+        *_metrics(run.tasks, run.decoder),
+        *_VERSIONS.get(run.kind, ()),
+        *_plugged(run),
+    )
 
 
-def _plugged(
-    dataset: str, backbone: str, tasks: Sequence[str], decoder: str, router: str, adapter: str
-) -> tuple[str, ...]:
+_VERSIONS = {"classify": (f"classified {_CLASSIFYING}",), "answer": (f"asked {_ASKING}",)}
+
+
+def _plugged(run: RunSpec) -> tuple[str, ...]:
     """What of other packages a run rests on, and their versions."""
-    named = [("data set", dataset), ("backbone", backbone), *(("task", task) for task in tasks)]
-    return plugins.inputs([*named, ("decoder", decoder), ("router", router), ("adapter", adapter)])
+    named = [("data set", run.dataset), *(("backbone", backbone) for backbone in run.backbones)]
+    named += [("task", task) for task in run.tasks]
+    return plugins.inputs([*named, ("decoder", run.decoder), ("router", run.router), ("adapter", run.adapter)])
 
 
 def _metrics(tasks: Sequence[str], decoder: str) -> tuple[str, ...]:

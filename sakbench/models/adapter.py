@@ -80,10 +80,11 @@ ADAPTERS: dict[str, Make] = {"bottleneck": AdapterPaths}
 def register(name: str, make: Make) -> None:
     """Add adapter paths of one's own under a name: `make(teachers, dim, depth, levels)` gives those of all teachers.
 
-    Their parameters are stacked over the teachers if one is to be added later (D.4).
+    Their parameters are stacked over the teachers if one is to be added later (D.4). Raises UserError for a name of the
+    package's own.
     """
+    plugins.claim("adapter", name, ADAPTERS)
     ADAPTERS[name] = make
-    plugins.remember("adapter", name)
 
 
 def make(name: str, teachers: int, dim: int, depth: int, levels: Sequence[int]) -> nn.Module:

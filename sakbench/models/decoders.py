@@ -42,9 +42,12 @@ DECODERS: dict[str, Make] = {
 
 
 def register(name: str, make: Make) -> None:
-    """Add a decoder under a name: `make` gives a module that is called as `Decoder` says."""
+    """Add a decoder under a name: `make` gives a module that is called as `Decoder` says.
+
+    Raises UserError for a name of the package's own.
+    """
+    plugins.claim("decoder", name, DECODERS)
     DECODERS[name] = make
-    plugins.remember("decoder", name)
 
 
 def make(name: str, dims: Sequence[int], tasks: Mapping[str, int]) -> nn.Module:

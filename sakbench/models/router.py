@@ -63,9 +63,12 @@ ROUTERS: dict[str, Make] = {"mor": Routers}
 
 
 def register(name: str, make: Make) -> None:
-    """Add routers of one's own under a name: `make(tasks, experts, dim, noise)` gives those of one level."""
+    """Add routers of one's own under a name: `make(tasks, experts, dim, noise)` gives those of one level.
+
+    Raises UserError for a name of the package's own.
+    """
+    plugins.claim("router", name, ROUTERS)
     ROUTERS[name] = make
-    plugins.remember("router", name)
 
 
 def make(name: str, tasks: int, experts: int, dim: int, noise: Noise) -> nn.Module:

@@ -18,7 +18,7 @@ from sakbench import backbones
 from sakbench.backbones import registry
 from sakbench.backbones.encoder import Encoder
 from sakbench.backbones.maps import FeatureMaps, Maps
-from sakbench.errors import UserError
+from sakbench.errors import UserError, unknown
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment, Row
 from sakbench.experiments.rows import probe as probe_row
@@ -51,15 +51,26 @@ def probe(
 
     `model` is a name of the zoo or of timm; any module with timm's `forward_intermediates`; or a callable that takes
     images float32 (B, 3, H, W), normalised by ImageNet's mean and std, and gives one map (B, d, h, w) or at least four,
-    shallow to deep. A module is copied, a callable is not. `image_size` is what it sees (by default its own size, 64
-    for a callable). `beside` are the paper's names, the ViT first since profiles are relative to it; rows that the
-    store has already are not trained again. At scale paper `data` is the folder of the data sets.
+    shallow to deep. A module is copied, to the CPU and to float32; any other callable is not, and must take images
+    there. `image_size` is what it sees (by default its own size, 64 for a callable). `beside` are the paper's names,
+    the ViT first since profiles are relative to it; rows that the store has already are not trained again. A model of
+    the zoo stands beside those of `BESIDE` at its own size. At scale paper `data` is the folder of the data sets.
 
     Returns a frame with a row per model ("MODEL Freeze") and a column per task, μ, σ and μ/σ over seeds.
-    Raises UserError for models that give no maps, and for what `sakbench run` refuses.
+    Raises UserError for models that give no maps, or other ones for the same images, and for what `sakbench run`
+    refuses.
     """
+    if not isinstance(seeds, int) or seeds < 1:
+        raise UserError(f"seeds must be a whole number from 1 on, not {seeds!r}.")
     known = scale_of(scale, data=Path(data) if data else None)
-    experiment = _experiment(model, name, tuple(beside), known, image_size)
+    if isinstance(model, str):
+        if (name, tuple(beside), image_size) != ("model", BESIDE, None):
+            raise UserError(
+                "a model of the zoo has its own name, size and neighbours: leave name, beside, image_size out."
+            )
+        experiment = tables.probe_of(model)
+    else:
+        experiment = _experiment(model, name, _neighbours(beside, known), known, image_size)
     request = Request(
         str(store),
         f"sakbench.probe(model, {name!r})",
@@ -85,9 +96,15 @@ def probe(
     return pd.DataFrame.from_dict(rows, orient="index", columns=[*tasks, *PROFILE.values()])
 
 
+def _neighbours(beside: Sequence[str], scale: Scale) -> tuple[str, ...]:
+    names = (beside,) if isinstance(beside, str) else tuple(beside)
+    for one in names:
+        if one not in scale.encoders:
+            raise unknown("model to stand beside", one, scale.encoders)
+    return names
+
+
 def _experiment(model: Any, name: str, beside: tuple[str, ...], scale: Scale, image_size: int | None) -> Experiment:
-    if isinstance(model, str):
-        return tables.probe_of(model)
     entry = register(model, name, image_size)
 
     def build(of: Scale, seed: int) -> list[Row]:
@@ -105,24 +122,27 @@ def _experiment(model: Any, name: str, beside: tuple[str, ...], scale: Scale, im
 
 def register(model: nn.Module | Maps, name: str, image_size: int | None = None) -> backbones.BackboneInfo:
     """A backbone `own/NAME` of this process, known by what it makes of fixed images: see `probe`."""
-    if not callable(model):
+    if not isinstance(name, str) or not name:
+        raise UserError(f"a model needs a name in words, not {name!r}.")
+    if isinstance(model, type) or not callable(model):
         raise UserError(f"{name} is no model: give a module or a callable that takes images.")
-    whole = isinstance(model, nn.Module) and hasattr(model, "forward_intermediates")
+    if image_size is not None and (not isinstance(image_size, int) or image_size < 1):
+        raise UserError(f"image_size must be a number of pixels, not {image_size!r}.")
     side = image_size or _own_size(model)
     build: Callable[[tuple[int, int], bool], Any]
-    if whole:
+    if isinstance(model, nn.Module):
+        own = copy.deepcopy(model).cpu().float().eval()
 
         def build(size: tuple[int, int], pretrained: bool) -> Any:
-            return copy.deepcopy(model)
+            mine = copy.deepcopy(own)
+            return mine if hasattr(mine, "forward_intermediates") else FeatureMaps(mine, _images(size))
 
     else:
 
         def build(size: tuple[int, int], pretrained: bool) -> Any:
             return FeatureMaps(model, _images(size))
 
-    encoder = Encoder(build((side, side), True), image_size=(side, side)).eval()
-    with torch.inference_mode():
-        levels = encoder(_images((side, side)))
+    encoder, levels = _tried(build, name, side)
     entry = registry.BackboneInfo(
         name=f"{_PREFIX}{name}",
         dims=encoder.dims,
@@ -139,6 +159,32 @@ def register(model: nn.Module | Maps, name: str, image_size: int | None = None) 
         version=_digest(levels),
     )
     return backbones.register(entry, build)
+
+
+def _tried(build: Callable[[tuple[int, int], bool], Any], name: str, side: int) -> tuple[Encoder, list[Tensor]]:
+    """The model as an encoder, and what it makes of fixed images.
+
+    Raises UserError for one that fails on them, gives no numbers, or gives other ones the second time.
+    """
+    try:
+        with torch.inference_mode():
+            encoder = Encoder(build((side, side), True), image_size=(side, side)).eval()
+            levels, again = encoder(_images((side, side))), encoder(_images((side, side)))
+            alone = encoder(_images((side, side))[:1])
+    except UserError:
+        raise
+    except Exception as error:  # another's code raises all there is
+        raise UserError(
+            f"{name} cannot see images float32 (2, 3, {side}, {side}) on the CPU ({type(error).__name__}: {error})."
+        ) from error
+    for level, other, one in zip(levels, again, alone, strict=True):
+        if not level.is_floating_point() or not level.shape[1] or not bool(level.isfinite().all()):
+            raise UserError(f"{name} gives maps of {level.dtype} {tuple(level.shape)} that are no finite numbers.")
+        if level.shape != other.shape or not torch.allclose(level, other):
+            raise UserError(f"{name} gives other maps for the same images: a frozen model must not change.")
+        if level.shape[1:] != one.shape[1:]:
+            raise UserError(f"{name} gives maps of another shape for one image than for two.")
+    return encoder, levels
 
 
 def _own_size(model: Any) -> int:

@@ -22,11 +22,9 @@ _OWN: "dict[str, Callable[[], Task]]" = {}
 def register(about: TaskInfo, make: "Callable[[], Task]") -> None:
     """Add a task of one's own under its name; `make` gives it, and may import torch. Raises UserError for a name of the
     paper's tasks."""
-    if about.name in NAMES:
-        raise UserError(f"task {about.name!r} is one of the paper's: give yours another name.")
+    plugins.claim("task", about.name, NAMES)
     TASKS[about.name] = about
     _OWN[about.name] = make
-    plugins.remember("task", about.name)
 
 
 def make(name: str, *, classes: int | None = None, metric: "Callable[[], Metric] | None" = None) -> "Task":

@@ -1,5 +1,6 @@
 """Classifiers that learn in one pass are as if each had learned alone; a student's are behind routers of their own."""
 
+import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
@@ -80,6 +81,19 @@ def test_the_final_norm_is_the_models_own_where_it_is_kept():
     tokens = vit.norm(kept.tokens(images)[-1])
     torch.testing.assert_close(vectors[-1], tokens[:, 0])
     torch.testing.assert_close(mean, tokens[:, 1:].mean(1))
+
+
+def test_a_hierarchical_models_last_norm_is_for_its_last_level():
+    torch.manual_seed(0)
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=64, embed_dim=12, depths=(1,) * 4, num_heads=(1,) * 4, num_classes=0
+    )
+    torch.nn.init.normal_(swin.norm.weight)
+    vectors, last = Encoder(swin, image_size=(64, 64), final_norm=True).eval().summaries(torch.randn(2, 3, 64, 64))
+    assert [vector.shape for vector in vectors] == [(2, 12), (2, 24), (2, 48), (2, 96)]
+    assert vectors[0].mean(-1).abs().max() < 1e-5  # a LayerNorm without parameters
+    torch.testing.assert_close(vectors[3], last)
+    assert last.mean(-1).abs().max() > 1e-3
 
 
 def test_a_model_without_a_class_token_has_means():

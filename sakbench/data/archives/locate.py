@@ -23,13 +23,11 @@ def register(about: catalogue.DataSet, archive: Any) -> None:
     """Add a data set of one's own, and the class that reads it: see `sakbench.data.archives.split.Archive`.
 
     The class has `marks`, names of files or folders by which a copy is known, and takes the folder. Raises UserError
-    for a name that is taken.
+    for a name of the package's own.
     """
-    if about.name in ("miniworld-pascal", "miniworld-nyud") or about.name in catalogue.CATALOGUE:
-        raise UserError(f"there is a data set {about.name!r} already: give yours another name.")
+    plugins.claim("data set", about.name, {"miniworld-pascal", "miniworld-nyud", *catalogue.CATALOGUE})
     catalogue.CATALOGUE[about.name] = about
     ARCHIVES[about.name] = archive
-    plugins.remember("data set", about.name)
 
 
 def candidates(dataset: str, root: Path) -> list[Path]:
