@@ -185,9 +185,14 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=1000,
         metavar="N",
-        help="of the bootstrap over images and seeds (default 1000)",
+        help="of the bootstrap over images (default 1000)",
     )
-    _runs_option(compare)
+    compare.add_argument(
+        "--runs",
+        type=_path,
+        metavar="DIR",
+        help="where the runs left their images' sums (default: runs, beside the store)",
+    )
     compare.set_defaults(call=_compare)
     routers = commands.add_parser("routers", help="which gates of a table's students differ from uniform beyond noise")
     routers.add_argument("table", metavar="TABLE", help="a table in the store, e.g. table7")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from sakbench import backbones, plugins
+from sakbench.errors import UserError
 from sakbench.runs.scales import LLAVA, Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import LINEAR, PAIRS, RunSpec
@@ -307,6 +308,8 @@ def under(experiment: Experiment, protocol: str) -> Experiment:
 
     def build(scale: Scale, seed: int) -> list[Row]:
         rows = experiment.build(scale, seed)
+        if rows and not any("boundary" in run.tasks for row in rows for run in row.runs):
+            raise UserError(f"{experiment.name} measures no boundaries: --protocol {protocol} changes nothing of it.")
         return [replace(row, runs=tuple(scored(run, protocol) for run in row.runs)) for row in rows]
 
     return replace(

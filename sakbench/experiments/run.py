@@ -35,8 +35,8 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
     """
     if scale.name not in experiment.scales:
         raise UserError(
-            f"scale {scale.name} has not the models that {experiment.name} compares: it is for --scale"
-            f" {' or '.join(experiment.scales)}."
+            f"{experiment.name} is not for scale {scale.name}: it compares what there is at scale"
+            f" {' and '.join(experiment.scales)} alone."
         )
     if experiment.benchmark not in ("", scale.published, *scale.also):
         raise UserError(

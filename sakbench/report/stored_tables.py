@@ -5,8 +5,8 @@ import pandas as pd
 from sakbench.errors import UserError, unknown
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
-from sakbench.report.summary import of_today
-from sakbench.runs.scales import Scale, dataset_of
+from sakbench.report.summary import filled_by, of_today
+from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.store.database import Store
 
@@ -27,11 +27,9 @@ def stored_lines(store: Store, table: str, scale: str, dataset: str) -> tuple[Ex
         known = get_scale("mini")
     frame = frame[(frame["scale"] == known.name) & (frame["dataset"] == known.dataset)]
     if frame.empty:
-        elsewhere = f" --scale {known.name}" * (known.name != "mini")
-        elsewhere += f" --dataset {known.dataset}" * (known.dataset != dataset_of(known.name, experiment.benchmark))
         raise UserError(
-            f"the store holds nothing of {experiment.name} at scale {known.name} on {known.dataset}: `sakbench"
-            f" {experiment.command}{elsewhere}` fills it."
+            f"the store holds nothing of {experiment.name} at scale {known.name} on {known.dataset}:"
+            f" `{filled_by(experiment, known)}` fills it."
         )
     return experiment, known, of_today(frame, experiment, known)[0]
 

@@ -12,7 +12,7 @@ from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.data import catalogue
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment, Row
-from sakbench.runs.scales import Scale
+from sakbench.runs.scales import Scale, dataset_of
 from sakbench.runs.scales import get as get_scale
 from sakbench.tasks.names import TASKS
 
@@ -78,6 +78,16 @@ class Summary:
         }
 
 
+def filled_by(experiment: Experiment, scale: Scale | None) -> str:
+    """The command that fills a table at that scale, on its data set."""
+    words = ["sakbench", experiment.command]
+    if scale and scale.name != "mini":
+        words += ["--scale", scale.name]
+    if scale and scale.dataset != dataset_of(scale.name, experiment.benchmark):
+        words += ["--dataset", scale.dataset]
+    return " ".join(words)
+
+
 def summarize(
     experiment: Experiment, frame: pd.DataFrame, published: pd.DataFrame, scale: Scale | None = None
 ) -> Summary:
@@ -91,7 +101,7 @@ def summarize(
     if frame.empty:
         where = f" at scale {scale.name} on {scale.dataset}" if scale else ""
         raise UserError(
-            f"the store holds nothing of {experiment.name}{where}: `sakbench {experiment.command}` fills it."
+            f"the store holds nothing of {experiment.name}{where}: `{filled_by(experiment, scale)}` fills it."
         )
     if scale is None:
         first = frame.iloc[0]
