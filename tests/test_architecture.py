@@ -21,7 +21,7 @@ FLOORS = [
     {"tasks"},
 ]
 GROUND = {"data", "metrics", "backbones", "store", "analysis", "plots"}
-CELLARS = [{"errors", "cache", "holder", "plugins"}, {"whole"}]
+CELLARS = [{"errors", "cache", "holder"}, {"whole", "plugins"}]
 LEVEL = {room: height for height, rooms in enumerate([*CELLARS, GROUND, *reversed(FLOORS)]) for room in rooms}
 
 

@@ -6,8 +6,10 @@ import pytest
 
 from sakbench.analysis.gain import row_gains
 from sakbench.experiments import tables
+from sakbench.experiments.rows import inputs_today
 from sakbench.report.summary import summarize
 from sakbench.runs.scales import MINI, get
+from sakbench.runs.spec import RunSpec
 from sakbench.store import open_store, published
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -23,10 +25,10 @@ def store():
 ONCE = ["table9", "table18", "table19", "table20", "table25"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["table2", "table3", "table4", "table7", "table13", "table14", "table17", "table26", "table27", "compute", *ONCE],
-)
+THRICE = ["table2", "table3", "table4", "table7", "table13", "table14", "table17", "table26", "table27", "table28"]
+
+
+@pytest.mark.parametrize("name", [*THRICE, "successors", "compute", *ONCE])
 def test_every_row_has_its_seeds_of_todays_settings(store, name):
     summary = summarize(tables.get(name), store.frame(), published.frame(), get(*PLACES.get(name, ("mini",))))
     rows = {row.name: row for row in tables.get(name).build(summary.scale, 0)}
@@ -47,6 +49,15 @@ def test_runs_tell_where_they_come_from(store):
     for record in store.complete()[0]:
         assert record.git_commit and not record.git_commit.endswith("-dirty"), record.id
         assert record.versions["torch"] and record.machine["cpu"] and record.duration_s > 0
+
+
+def test_every_run_rests_on_what_it_would_rest_on_today(store):
+    specs = [RunSpec.from_dict(record.spec) for record in store.complete()[0]]
+    for spec in specs:
+        if spec.kind != "pairs":
+            scale = get(spec.scale, "" if spec.kind == "distill" else spec.dataset)
+            assert inputs_today(spec, scale) == spec.inputs, spec.id
+    assert {spec.kind for spec in specs} >= {"distill", "tasks", "classify", "answer"}
 
 
 def test_the_single_task_baseline_gains_nothing(store):

@@ -124,12 +124,12 @@ class Encoder(nn.Module):
 
     def _normed(self, tokens: Tensor) -> Tensor:
         norm, width = getattr(self.vit, "norm", None), tokens.shape[-1:]
-        if isinstance(norm, nn.LayerNorm) and tuple(norm.normalized_shape) == tuple(width):  # of tokens or of maps
+        weight = getattr(norm, "weight", None)
+        if weight is None or weight.shape != width:
+            return F.layer_norm(tokens, width)
+        if isinstance(norm, nn.LayerNorm):  # of tokens or of maps
             return F.layer_norm(tokens, width, norm.weight, norm.bias, norm.eps)
-        if not isinstance(norm, nn.LayerNorm) and getattr(norm, "weight", tokens[:0]).shape == width:
-            assert norm is not None
-            return norm(tokens)
-        return F.layer_norm(tokens, width)
+        return norm(tokens)  # type: ignore[misc]
 
     def _maps(self, images: Tensor) -> list[Tensor]:
         # Tokens need not be copied to be maps.

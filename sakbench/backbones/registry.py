@@ -77,7 +77,7 @@ def register(entry: BackboneInfo, build: Build | None = None) -> BackboneInfo:
     """Put an entry into the table, under its name; with `build`, which makes the module, its weights are "own".
 
     `build(size, pretrained)` is given an image size (H, W) and whether its weights are wanted. Raises UserError for a
-    name of the package's own.
+    name of the package's own, which an entry with `build` cannot have.
     """
     if build is not None:
         plugins.claim("backbone", entry.name, BACKBONES)

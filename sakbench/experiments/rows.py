@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from sakbench import backbones, plugins
@@ -380,11 +381,21 @@ def inputs_today(run: RunSpec, scale: Scale) -> tuple[str, ...]:
         *_inputs(scale, run.dataset, *((run.backbone,) if alone else run.backbones)),
         *_metrics(run.tasks, run.decoder),
         *_VERSIONS.get(run.kind, ()),
+        *_language(run),
         *_plugged(run),
     )
 
 
 _VERSIONS = {"classify": (f"classified {_CLASSIFYING}",), "answer": (f"asked {_ASKING}",)}
+
+
+def _language(run: RunSpec) -> tuple[str, ...]:
+    """A language model in a folder of the user's by what it is; any other by its name alone, which the run has."""
+    if run.scale == "mini" or not run.language or not Path(run.language).is_dir():
+        return ()
+    from sakbench.runs import languages  # here, because it imports torch
+
+    return (f"language {languages.digest(run.language)}",)
 
 
 def _plugged(run: RunSpec) -> tuple[str, ...]:

@@ -42,6 +42,8 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
         raise UserError(
             f"{experiment.name} is about {experiment.benchmark}, and {scale.dataset} is not: leave --dataset out."
         )
+    if not scale.tasks and not experiment.benchmark:
+        raise UserError(f"{experiment.name} learns tasks, and {scale.dataset} has none: leave --dataset out.")
     if not any(row.runs for row in experiment.build(scale, 0)):
         raise UserError(f"{experiment.name} has no row that trains anything at scale {scale.name}.")
     names, wanted = [row.name for row in experiment.build(scale, 0) if row.runs], rows.lower()

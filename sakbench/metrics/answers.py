@@ -122,7 +122,7 @@ class PresenceF1:
     """POPE as LLaVA and RADIO give it: F1 of the answer yes, mean over the kinds of questions that were asked."""
 
     metric = "F1"
-    protocol = "yes or no, F1 of yes, mean over random, popular and adversarial"
+    protocol = "yes or no, F1 of yes, mean over the kinds of questions"
     kinds = ("random", "popular", "adversarial")
 
     def counts(self, answer: str, given: Sequence[str], kind: str = "") -> list[float]:
@@ -135,10 +135,11 @@ class PresenceF1:
         return counts
 
     def reduce(self, sums: Tensor) -> float:
-        """Sums (9,) to percent."""
+        """Sums (9,) to percent; 0 where there was no yes, neither said nor true."""
         hits, wrong, missed = sums.view(-1, 3).T
         asked = hits + wrong + missed > 0
-        return 100 * float((2 * hits / (2 * hits + wrong + missed))[asked].mean())
+        each = 2 * hits[asked] / (2 * hits + wrong + missed)[asked]
+        return 100 * float(each.mean()) if len(each) else 0.0
 
 
 BENCHMARKS: dict[str, Benchmark] = {

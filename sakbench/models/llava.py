@@ -17,7 +17,7 @@ IGNORED = -100  # a target that is not learned
 
 
 class Language(Protocol):
-    """What is needed of a language model: a causal one of transformers, and the width of its vectors."""
+    """A causal language model of transformers."""
 
     model: Any
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sakbench.experiments import tables
 from sakbench.report.listings import print_checks, print_record, print_runs, print_tables
 from sakbench.report.output import console, print_json
+from sakbench.runs.scales import dataset_of
 from sakbench.runs.scales import get as get_scale
 from sakbench.store import RunRecord, open_store
 
@@ -32,7 +33,10 @@ def show(what: str, location: str | Path, *, scale: str = "", dataset: str = "",
 
         account(as_json=as_json, tables=[experiment.name])
         return
-    known = get_scale(scale or "mini", dataset) if scale or dataset else None
+    known = None
+    if scale or dataset:
+        named = scale or "mini"
+        known = get_scale(named, dataset or dataset_of(named, experiment.benchmark))
     store = open_store(location, write=False)
     from sakbench.report.frames import show_table
 

@@ -146,7 +146,13 @@ def _differences(
         if drawn is None:
             found[GAIN] = of_seeds(a, b)
         else:
-            c, d = (gains(drawn[row], drawn[baseline], better) for row in names)
+            base = {task: each.mean(0) for task, each in drawn[baseline].items()}
+            c, d = (
+                np.array(
+                    [gains({task: each[i] for task, each in drawn[row].items()}, base, better) for i in range(len(a))]
+                )
+                for row in names
+            )
             found[GAIN] = of_images(a, b, c, d)
     return found
 

@@ -13,6 +13,7 @@ from sakbench.analysis.gates import stacked
 from sakbench.errors import UserError
 from sakbench.report.output import console, print_json
 from sakbench.report.stored_tables import stored_lines, stored_row
+from sakbench.report.summary import filled_by
 from sakbench.runs.plan import label
 from sakbench.runs.spec import RunSpec
 from sakbench.store import open_store
@@ -36,8 +37,8 @@ def routers(
         raise UserError(f"no run of {row or experiment.name} that the store holds has routers of teachers.")
     if not any(len(group) > 1 for _, group in groups):
         raise UserError(
-            f"the routers of {row or experiment.name} are of one seed: `sakbench {experiment.command} --seeds 3` trains"
-            " those of others."
+            f"the routers of {row or experiment.name} are of one seed: `{filled_by(experiment, known)} --seeds 3`"
+            " trains those of others."
         )
     reports = []
     for name, group in groups:

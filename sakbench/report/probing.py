@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def probe(
     Raises UserError for models that give no maps, or other ones for the same images, and for what `sakbench run`
     refuses.
     """
-    if not isinstance(seeds, int) or seeds < 1:
+    if isinstance(seeds, bool) or not isinstance(seeds, Integral) or seeds < 1:
         raise UserError(f"seeds must be a whole number from 1 on, not {seeds!r}.")
     known = scale_of(scale, data=Path(data) if data else None)
     if isinstance(model, str):
@@ -101,6 +102,8 @@ def _neighbours(beside: Sequence[str], scale: Scale) -> tuple[str, ...]:
     for one in names:
         if one not in scale.encoders:
             raise unknown("model to stand beside", one, scale.encoders)
+    if names[:1] != ("ViT",) or len(set(names)) < len(names):
+        raise UserError("beside must name the ViT first, to which profiles are relative, and no model twice.")
     return names
 
 

@@ -100,7 +100,9 @@ def scale_of(
     if name == "mini" and language:
         raise UserError("scale mini has a language model of its own: leave --language out, or add --scale paper.")
     scale = replace(with_choices(get_scale(name, dataset), **chosen), weights=dict(weights or {}))
-    scale = replace(scale, language=language or scale.language)
+    if language:
+        place = Path(language)
+        scale = replace(scale, language=str(place.resolve()) if place.is_dir() else language)
     if scale.nyud_truth != "seism" and scale.dataset != "nyud-v2":
         raise UserError(f"--nyud-truth is for NYUD-v2's boundaries, and the data set is {scale.dataset}.")
     return scale if data is None else of_the_data(scale, data)
@@ -277,11 +279,13 @@ def _require_folder(folder: Path) -> None:
 
 
 def _require_use(scale: Scale, wanted: list[RunSpec]) -> None:
-    """Raise `UserError` for a file of weights that no run reads."""
+    """Raise `UserError` for a file of weights or a language model that no run reads."""
     used = {name for run in wanted for spec in run.lineage for name in spec.backbones}
     for name in scale.weights:
         if name not in used:
             raise unknown("backbone that these runs use", name, used)
+    if scale.language != get_scale(scale.name).language and not any(run.language for run in wanted):
+        raise UserError("none of these runs asks a language model: leave --language out.")
 
 
 def _counted(number: int, thing: str) -> str:

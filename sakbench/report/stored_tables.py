@@ -6,7 +6,7 @@ from sakbench.errors import UserError, unknown
 from sakbench.experiments import tables
 from sakbench.experiments.rows import Experiment
 from sakbench.report.summary import filled_by, of_today
-from sakbench.runs.scales import Scale
+from sakbench.runs.scales import Scale, dataset_of
 from sakbench.runs.scales import get as get_scale
 from sakbench.store.database import Store
 
@@ -20,11 +20,12 @@ def stored_lines(store: Store, table: str, scale: str, dataset: str) -> tuple[Ex
     frame = store.frame()
     frame = frame[frame["table"] == experiment.name]
     if scale or dataset:
-        known = get_scale(scale or "mini", dataset)
+        name = scale or "mini"
+        known = get_scale(name, dataset or dataset_of(name, experiment.benchmark))
     elif not frame.empty:
         known = get_scale(str(frame.iloc[0]["scale"]), str(frame.iloc[0]["dataset"]))
     else:
-        known = get_scale("mini")
+        known = get_scale("mini", dataset_of("mini", experiment.benchmark))
     frame = frame[(frame["scale"] == known.name) & (frame["dataset"] == known.dataset)]
     if frame.empty:
         raise UserError(

@@ -12,7 +12,7 @@ from sakbench.analysis.profile import mean_profiles, row_profiles
 from sakbench.data import catalogue
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment, Row
-from sakbench.runs.scales import Scale, dataset_of
+from sakbench.runs.scales import Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.tasks.names import TASKS
 
@@ -83,7 +83,7 @@ def filled_by(experiment: Experiment, scale: Scale | None) -> str:
     words = ["sakbench", experiment.command]
     if scale and scale.name != "mini":
         words += ["--scale", scale.name]
-    if scale and scale.dataset != dataset_of(scale.name, experiment.benchmark):
+    if scale and not experiment.benchmark and scale.dataset != get_scale(scale.name).dataset:
         words += ["--dataset", scale.dataset]
     return " ".join(words)
 

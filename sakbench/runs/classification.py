@@ -88,7 +88,7 @@ def classify(session: Session) -> Learned:
         }
         for name, title in CLASSIFIED.items()
     ]
-    rates = [round(float(share), 3) for share in shares]
+    rates = [round(float(each), 3) for each in shares]
     return Learned(metrics, seconds, {"features": kind, "rate": rate, "accuracies": rates}, sums=sums)
 
 

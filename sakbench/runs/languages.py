@@ -4,11 +4,13 @@ Each says what it is given, in tokens. A caption is learned in LLaVA's plain for
 conversation in the form in which Vicuna was taught, of which mini's model needs the words alone.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
 
 from sakbench.data.miniworld.questions import words
@@ -16,7 +18,8 @@ from sakbench.errors import UserError
 
 MINI = "mini"  # 95,000 parameters, a word a token
 _END, _BEGIN = 0, 1
-_WEIGHTS = ("*.safetensors", "*.bin")
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+_MEGABYTE = 2**20
 
 
 @dataclass
@@ -102,13 +105,35 @@ _SYSTEM = (
 
 
 def require(name: str) -> None:
-    """Raise UserError for a language model whose tokenizer or weights cannot be had; the weights are not read."""
+    """Fetch a language model's files, if they are not here. Raises UserError where they cannot be had."""
+    transformers = _transformers()
     if name == MINI:
-        _transformers()
         return
     _tokenizer(name)
-    if Path(name).is_dir() and not any(file for kind in _WEIGHTS for file in Path(name).glob(kind)):
-        raise UserError(f"the folder {name} of a language model holds no weights ({', '.join(_WEIGHTS)}).")
+    folder = Path(name)
+    if not folder.is_dir():
+        try:
+            folder = Path(huggingface_hub.snapshot_download(name, allow_patterns=["*.json", *_WEIGHTS]))
+        except (OSError, ValueError) as error:
+            raise UserError(f"the language model {name} cannot be had ({_first_line(error)}): {_REMEDY}") from error
+    if not any(file for kind in _WEIGHTS for file in folder.glob(kind)):
+        raise UserError(f"the folder {folder} of a language model holds no weights ({', '.join(_WEIGHTS)}).")
+    try:
+        transformers.AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the language model {name} cannot be had ({_first_line(error)}): {_REMEDY}") from error
+
+
+def digest(name: str) -> str:
+    """What tells a folder's language model from another: names, sizes and beginnings of its files. Empty of others."""
+    folder, content = Path(name), hashlib.sha256()
+    if not folder.is_dir():
+        return ""
+    for file in sorted(path for path in folder.iterdir() if path.is_file()):
+        content.update(f"{file.name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as stream:
+            content.update(stream.read(_MEGABYTE))
+    return content.hexdigest()[:12]
 
 
 def load(name: str) -> Language:
@@ -135,9 +160,8 @@ def load(name: str) -> Language:
         model = transformers.AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     except (OSError, ValueError) as error:
         raise UserError(f"the language model {name} cannot be had ({_first_line(error)}): {_REMEDY}") from error
-    # called so in later releases of transformers 5
-    checkpointed = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
-    checkpointed()
+    newer = getattr(model, "activation_checkpointing_enable", None)  # called so in later releases of transformers 5
+    (newer or model.gradient_checkpointing_enable)()
     return Pretrained(model, tokenizer)
 
 
@@ -162,4 +186,4 @@ def _transformers() -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

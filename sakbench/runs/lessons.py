@@ -104,7 +104,7 @@ class Photographs:
     """
 
     ending = "\nAnswer the question using a single word or phrase."
-    about = "GQA testdev balanced, POPE, VQAv2 val2014"
+    about = "GQA testdev balanced, POPE random, popular and adversarial, VQAv2 val2014"
 
     def __init__(self, session: Session, *, seen: bool) -> None:
         spec, place = session.spec, session.place

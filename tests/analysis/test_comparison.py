@@ -53,7 +53,7 @@ def test_intervals_of_three_seeds_hold_the_truth_about_as_often_as_they_say(nois
         drawn = (draws.values(row, accuracy) for row in (first, second))
         one = of_images(values(first), values(second), *drawn)
         hits += one.low <= 5.0 <= one.high  # 0.05, hardly ever clipped
-    assert 0.9 * worlds <= hits
+    assert 0.9 * worlds <= hits <= 0.985 * worlds
 
 
 def test_one_seed_says_nothing_of_another_training():

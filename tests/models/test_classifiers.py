@@ -1,8 +1,10 @@
 """Classifiers that learn in one pass are as if each had learned alone; a student's are behind routers of their own."""
 
+import pytest
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 from torch.nn import functional as F
 
 from sakbench.backbones.encoder import Encoder
@@ -94,6 +96,17 @@ def test_a_hierarchical_models_last_norm_is_for_its_last_level():
     assert vectors[0].mean(-1).abs().max() < 1e-5  # a LayerNorm without parameters
     torch.testing.assert_close(vectors[3], last)
     assert last.mean(-1).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("norm", [nn.RMSNorm(12), nn.RMSNorm(12, elementwise_affine=False), nn.LayerNorm(12)])
+def test_whatever_norm_a_model_has_its_summaries_are_normed(norm):
+    vit = VisionTransformer(img_size=32, patch_size=8, embed_dim=12, depth=4, num_heads=2, num_classes=0)
+    vit.norm = norm
+    vectors, _ = Encoder(vit, final_norm=True).eval().summaries(torch.randn(2, 3, 32, 32))
+    for vector in vectors:
+        torch.testing.assert_close(
+            vector.square().mean(-1), torch.ones(2), atol=0.1, rtol=0
+        )  # but for what keeps it from dividing by zero
 
 
 def test_a_model_without_a_class_token_has_means():

@@ -60,6 +60,8 @@ def test_a_number_that_no_seed_changes_is_not_better_for_that(sakbench):
         (("compare", "table7", "clip", "SAM"), "did you mean CLIP?"),
         (("compare", "table8", "a", "b"), "the store holds nothing of table8"),
         (("compare", "table7", "CLIP", "SAM", "--dataset", "miniworld-nyud"), "table7 --dataset miniworld-nyud` fills"),
+        (("compare", "table14", "RADIO", "SAK", "--scale", "paper"), "`sakbench run table14 --scale paper` fills"),
+        (("compare", "table14", "RADIO", "SAKK", "--scale", "mini"), "did you mean SAK?"),
         (("compare", "tabel7", "a", "b"), "did you mean table7?"),
         (("routers", "table7", "--row", "Multi-task baseline"), "no run of Multi-task baseline that"),
         (("routers", "table27", "--dataset", "miniworld-pascal"), "the store holds nothing of table27"),
@@ -95,3 +97,31 @@ def test_runs_that_left_their_images_are_compared_by_them(sakbench, tmp_path, mo
     assert all(one["low"] <= one["high"] for one in told["differences"].values())
     again = json.loads(sakbench(*words, "--draws", "50", "--json").stdout)
     assert again == told
+
+
+def test_answers_are_compared_by_the_images_that_they_are_about(sakbench, tmp_path, monkeypatch, tiny):
+    monkeypatch.setitem(scales.SCALES, "mini", tiny)
+    monkeypatch.setitem(scales._DATASETS, "mini", {tiny.dataset: tiny})
+    from sakbench.experiments.rows import Experiment, Row, answering
+    from sakbench.report.running import Request, run
+
+    table = Experiment(
+        "table28",
+        "A table",
+        lambda scale, seed: [
+            Row("sees", (answering(scale, seed),)),
+            Row("blind", (answering(scale, seed, blind=True),)),
+        ],
+        extras=("gqa", "pope", "vqav2"),
+    )
+    monkeypatch.setattr("sakbench.experiments.tables.EXPERIMENTS", {"table28": table})
+    store = tmp_path / "store.db"
+    assert run(table, tiny, Request(store, "again", executor="here")) == 0
+    words = ("compare", "table28", "blind", "sees", "--store", str(store), "--draws", "50")
+    told = json.loads(sakbench(*words, "--json").stdout)
+    assert told["images"]
+    assert set(told["differences"]) == {"gqa", "pope", "vqav2"}
+    assert all(one["low"] <= one["mean"] <= one["high"] for one in told["differences"].values())
+    done = sakbench(*words)
+    assert "one seed says nothing" in done.stdout
+    assert "what another training would do is not in them" in " ".join(done.stdout.split())

@@ -94,6 +94,7 @@ def test_what_gives_no_maps_is_refused(model, said):
         ({"image_size": -3}, "image_size must be"),
         ({"name": ""}, "needs a name"),
         ({"beside": ("Vit",)}, "did you mean ViT?"),
+        ({"beside": ("CLIP", "ViT")}, "the ViT first"),
         ({"model": "mini_vit_b.clip", "beside": ("ViT",)}, "leave name, beside, image_size out"),
     ],
 )

@@ -94,18 +94,21 @@ def test_damage_is_found_and_repaired(sakbench, store, tmp_path):
     broken = runs / "dddd" / "training" / "step-00000007"
     broken.mkdir(parents=True)
     (broken / "state.json").write_text("{")
+    phase = runs / "eeee" / "training" / "align" / "step-00000003"  # of one of several phases
+    phase.mkdir(parents=True)
+    (phase / "state.json").write_text("{")
     listed = {run["id"]: run["status"] for run in json.loads(sakbench("ls", "--json").stdout)["runs"]}
     assert listed["dddd"] == "process gone" and listed["aaaa"] == "done"
     done = sakbench("store", "check", "--json")
     found = {trouble["where"]: trouble["what"] for trouble in json.loads(done.stdout)["troubles"]}
-    assert done.returncode == 2 and set(found) == {"aaaa", "bbbb", "dddd"}
+    assert done.returncode == 2 and set(found) == {"aaaa", "bbbb", "dddd", "eeee"}
     assert "missing" in found["aaaa"] and "changed" in found["bbbb"]
     done = sakbench("store", "check")
     assert done.returncode == 2 and "--repair" in done.stdout
     assert (runs / "bbbb" / "model.safetensors").exists() and broken.exists()  # looking changes nothing
     done = sakbench("store", "check", "--repair")
     assert done.returncode == 0, done.stdout
-    assert not (runs / "bbbb" / "model.safetensors").exists() and not broken.exists()
+    assert not any(path.exists() for path in (runs / "bbbb" / "model.safetensors", broken, phase))
     assert store.lookup("dddd").status == "interrupted"
     assert [bool(store.find(run).metrics) for run in ("aaaa", "bbbb", "cccc")] == [True] * 3
     assert sakbench("store", "check").returncode == 0

@@ -1,5 +1,6 @@
 """Question answering as runs: in mini, with a student and blind, and at scale paper with a small language model."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -127,6 +128,25 @@ def test_a_language_model_that_is_nowhere_is_told(language, tmp_path):
         (tmp_path / file).write_bytes((language / file).read_bytes())
     with pytest.raises(UserError, match="holds no weights"):
         languages.require(str(tmp_path))
+
+
+def test_a_language_model_in_a_folder_is_known_by_what_it_is(language, tmp_path):
+    copy = shutil.copytree(language, tmp_path / "copy")
+    paper = replace(get("paper"), language=str(copy))
+    before = answering(paper, 0)
+    assert before.id == answering(paper, 0).id
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"x")
+    assert answering(paper, 0).id != before.id
+
+
+def test_a_language_model_that_nobody_asks_is_refused(sakbench):
+    done = sakbench("run", "table7", "--scale", "paper", "--language", "some/model", "--dry-run")
+    assert done.returncode == 2
+    assert "none of these runs asks a language model" in done.stderr
+    done = sakbench("run", "table7", "--scale", "paper", "--dataset", "llava", "--dry-run")
+    assert done.returncode == 2
+    assert "llava has none" in done.stderr
 
 
 def test_mini_has_a_language_model_of_its_own(sakbench):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Question:
     """A question of a benchmark (gqa, pope, vqav2) about an image, with the answers that people gave.
 
-    `image` is a file's place below the data's folder, or the number of a rendered scene; `kind` is what POPE calls the
-    way in which its questions were drawn: random, popular or adversarial.
+    `image` is a file's place below the data's folder, or a rendered scene's split and number; `kind` is what POPE calls
+    the way in which its questions were drawn: random, popular or adversarial.
     """
 
     benchmark: str
