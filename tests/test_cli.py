@@ -74,6 +74,10 @@ def test_a_misspelt_table_gets_a_suggestion(sakbench, tmp_path):
         (("run", "table7", "--scale", "paper", "--dataset", "nyud-v3", "--dry-run"), ("did you mean nyud-v2?",)),
         (("run", "table7", "--dataset", "nyud-v2"), ("data set of scale mini", "miniworld-pascal")),
         (("run", "table8"), ("table8", "--scale paper")),
+        (
+            ("run", "table26", "--protocol", "invpt", "--dry-run"),
+            ("table26 measures no boundaries", "--protocol invpt"),
+        ),
         (("run", "table7", "--norm", "papr"), ("did you mean paper?",)),
         (("run", "table7", "--sam-padding", "crp"), ("did you mean crop?",)),
         (("run", "table7", "--weights", "file.safetensors"), ("NAME=FILE",)),

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from sakbench import backbones, plugins
-from sakbench.errors import UserError
 from sakbench.runs.scales import LLAVA, Scale
 from sakbench.runs.scales import get as get_scale
 from sakbench.runs.spec import LINEAR, PAIRS, RunSpec
@@ -45,6 +44,7 @@ class Experiment:
     seeds: int = 1  # how many it takes where nobody says
     mini_seeds: int = 1  # and at scale mini, where more cost minutes
     file: str = ""  # a user's own, as the user named it
+    protocol: str = ""  # of boundary, where it is another than the paper's
     drawn_by: str = ""  # the study that draws its figure
     account: bool = False  # a table of parameters and MACs, for which nothing is trained
     facts: bool = False  # whether it shows on what each student was distilled
@@ -309,14 +309,13 @@ def under(experiment: Experiment, protocol: str) -> Experiment:
 
     def build(scale: Scale, seed: int) -> list[Row]:
         rows = experiment.build(scale, seed)
-        if rows and not any("boundary" in run.tasks for row in rows for run in row.runs):
-            raise UserError(f"{experiment.name} measures no boundaries: --protocol {protocol} changes nothing of it.")
         return [replace(row, runs=tuple(scored(run, protocol) for run in row.runs)) for row in rows]
 
     return replace(
         experiment,
         name=f"{experiment.name}-{protocol}",
         title=f"{experiment.title} · protocol {protocol}",
+        protocol=protocol,
         build=build,
     )
 

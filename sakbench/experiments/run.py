@@ -35,8 +35,8 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
     """
     if scale.name not in experiment.scales:
         raise UserError(
-            f"{experiment.name} is not for scale {scale.name}: it compares what there is at scale"
-            f" {' and '.join(experiment.scales)} alone."
+            f"{experiment.name} is not for scale {scale.name}: it compares what there is with --scale"
+            f" {' or '.join(experiment.scales)}."
         )
     if experiment.benchmark not in ("", scale.published, *scale.also):
         raise UserError(
@@ -44,9 +44,15 @@ def select(experiment: Experiment, scale: Scale, seeds: range, rows: str = "") -
         )
     if not scale.tasks and not experiment.benchmark:
         raise UserError(f"{experiment.name} learns tasks, and {scale.dataset} has none: leave --dataset out.")
-    if not any(row.runs for row in experiment.build(scale, 0)):
+    built = experiment.build(scale, 0)
+    if experiment.protocol and not any("boundary" in run.tasks for row in built for run in row.runs):
+        raise UserError(
+            f"{experiment.name.removesuffix(f'-{experiment.protocol}')} measures no boundaries on {scale.dataset}:"
+            f" --protocol {experiment.protocol} changes nothing of it."
+        )
+    if not any(row.runs for row in built):
         raise UserError(f"{experiment.name} has no row that trains anything at scale {scale.name}.")
-    names, wanted = [row.name for row in experiment.build(scale, 0) if row.runs], rows.lower()
+    names, wanted = [row.name for row in built if row.runs], rows.lower()
     exact = [name for name in names if name.lower() == wanted]
     chosen = exact or [name for name in names if wanted in name.lower()]
     if not chosen:

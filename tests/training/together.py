@@ -1,5 +1,5 @@
-"""`python together.py FILE PARTS [poisoned | prism | prism-distil]`, alone or under torchrun: some steps, by default of
-SAK's stage 2, and what they gave into FILE.
+"""`python together.py FILE PARTS [poisoned | prism]`, alone or under torchrun: some steps, of SAK's stage 2 or of both of
+PRISM's, and what they gave into FILE.
 
 The batches are the same however many processes share them, so the losses and gradients must be, too.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -64,23 +65,26 @@ def batches(parts, poisoned):
     return stream
 
 
-def objective(words):
+def trainings(words):
+    """SAK's second stage, or both of PRISM's, where two processes with two images each lack one of three teachers."""
     chosen = {name: tasks.make(name, classes=classes) for name, classes in TASKS.items()}
     channels = {name: task.channels for name, task in chosen.items()}
-    stem = backbones.create("mini_vit_s.supervised")
-    if "prism" in words or "prism-distil" in words:
-        objectives.BALANCE = 0.0  # it is one of the images that pass together
-        learned = {} if "prism-distil" in words else chosen
-        student = Prism(stem, TEACHERS, {name: channels[name] for name in learned}, experts=4, active=2)
-        return PrismObjective(student, learned)
-    return TaskObjective(SAK(stem, {"DINOv2": 128}, channels), chosen, gamma=1.0)
+    if "prism" not in words:
+        student = SAK(backbones.create("mini_vit_s.supervised"), {"DINOv2": 128}, channels)
+        return [(TaskObjective(student, chosen, gamma=1.0), RECIPE)]
+    objectives.BALANCE = 0.0  # it is one of the images that pass together
+    found = []
+    for learned in ({}, chosen):
+        heads = {name: channels[name] for name in learned}
+        student = Prism(backbones.create("mini_vit_s.supervised"), TEACHERS, heads, experts=4, active=2)
+        found.append((PrismObjective(student, learned), replace(RECIPE, steps=2)))
+    return found
 
 
 def main(file, parts, words):
     torch.manual_seed(0)
     loop._AGREE_SECONDS = 0.0
     loop._REPORT_SECONDS = 0.0
-    training = objective(words)
     losses, gradients = [], []
 
     def look(optimizer, *rest):
@@ -88,15 +92,16 @@ def main(file, parts, words):
         gradients.append([p.grad.norm().item() for p in parameters])
 
     register_optimizer_step_pre_hook(look)
-    loop.fit(
-        training,
-        batches(parts, "poisoned" in words),
-        RECIPE,
-        seed=0,
-        parts=parts,
-        checkpoints=file.parent / "checkpoints",
-        report=lambda progress: losses.append(progress.losses),
-    )
+    for number, (training, recipe) in enumerate(trainings(words)):
+        loop.fit(
+            training,
+            batches(parts, "poisoned" in words),
+            recipe,
+            seed=0,
+            parts=parts,
+            checkpoints=file.parent / "checkpoints" / str(number),
+            report=lambda progress: losses.append(progress.losses),
+        )
     if rank() == 0:
         buffers = {name: value.double().norm().item() for name, value in training.named_buffers()}
         file.write_text(json.dumps({"losses": losses, "gradients": gradients, "buffers": buffers}))
