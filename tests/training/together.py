@@ -1,5 +1,5 @@
-"""`python together.py FILE PARTS [poisoned | prism]`, alone or under torchrun: some steps, of SAK's stage 2 or of both of
-PRISM's, and what they gave into FILE.
+"""`python together.py FILE PARTS [poisoned | prism]`, alone or under torchrun: some steps, of SAK's stage 2 or of both
+of PRISM's, and what they gave into FILE.
 
 The batches are the same however many processes share them, so the losses and gradients must be, too.
 """
