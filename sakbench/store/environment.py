@@ -12,7 +12,7 @@ import psutil
 
 import sakbench
 
-PACKAGES = ("accelerate", "numpy", "scipy", "timm", "torch")
+PACKAGES = ("accelerate", "numpy", "scipy", "timm", "torch", "transformers")
 
 
 @cache
