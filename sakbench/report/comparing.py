@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
 from sakbench.analysis.comparison import Difference, Draws, gains, of_images, of_seeds
 from sakbench.errors import UserError
 from sakbench.experiments.rows import Experiment
-from sakbench.report.output import console, print_json
+from sakbench.report.output import console, framed, print_json
 from sakbench.report.stored_tables import stored_lines, stored_row
 from sakbench.report.summary import digits
 from sakbench.runs.scales import Scale
@@ -167,15 +165,7 @@ def _print(
     how: str,
 ) -> None:
     told = f"scale {scale.name} · {scale.dataset} · seeds {', '.join(map(str, seeds))}\n{how}"
-    table = Table(
-        title=escape(f"{experiment.title}: {names[1]} against {names[0]}"),
-        title_justify="left",
-        title_style="bold",
-        caption=told,
-        caption_justify="left",
-        caption_style="",
-        box=box.HORIZONTALS,
-    )
+    table = framed(escape(f"{experiment.title}: {names[1]} against {names[0]}"), told)
     for heading in ("", escape(names[0]), escape(names[1]), "difference", "95% interval", ""):
         table.add_column(heading, justify="left" if heading == "" else "right", overflow="fold")
     for task, one in found.items():

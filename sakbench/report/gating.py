@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.markup import escape
-from rich.table import Table
 
 from sakbench.analysis.comparison import departures
 from sakbench.analysis.gates import stacked
 from sakbench.errors import UserError
-from sakbench.report.output import console, print_json
+from sakbench.report.output import console, framed, print_json
 from sakbench.report.stored_tables import stored_lines, stored_row
 from sakbench.report.summary import filled_by
 from sakbench.runs.plan import label
@@ -74,15 +72,7 @@ def _print_gates(title: str, spec: RunSpec, weights: Any) -> None:
         f" 95% interval\nbold: beyond the seeds' noise ({beyond} of {count}; chance alone would give"
         f" {0.05 * count:.0f}); *: still so when all are looked at together (Holm): {int(found.certain.sum())}"
     )
-    table = Table(
-        title=escape(title),
-        title_justify="left",
-        title_style="bold",
-        caption=told,
-        caption_justify="left",
-        caption_style="",
-        box=box.HORIZONTALS,
-    )
+    table = framed(escape(title), told)
     table.add_column("level")
     table.add_column("task")
     for name in experts:

@@ -3,11 +3,10 @@
 from math import hypot
 from statistics import fmean
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from sakbench.report.output import framed
 from sakbench.report.summary import PROFILE, Measure, Summary, digits
 from sakbench.runs.scales import choices
 
@@ -19,14 +18,9 @@ _PROFILE = {"mean": "μ %", "sd": "σ %", "ratio": "μ/σ"}
 def print_table(console: Console, summary: Summary) -> None:
     """Print a summary with what one must know to read it: scale, data, seeds, what the notes are."""
     columns = columns_of(summary)
-    table = Table(
-        title=escape(summary.experiment.title),
-        title_justify="left",
-        title_style="bold",
-        caption=escape(caption_of(summary)),
-        caption_justify="left",
-        caption_style="",
-        box=box.HORIZONTALS,
+    table = framed(
+        escape(summary.experiment.title),
+        escape(caption_of(summary)),
         padding=(0, 1, 0, 0) if console.width > 100 else 0,
         pad_edge=False,
     )

@@ -3,20 +3,27 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tokenizers
+import torch
 import transformers
 
+from sakbench import backbones, data
+from sakbench.data.archives.files import read_image
+from sakbench.data.transforms import WholeTransform
 from sakbench.errors import UserError
 from sakbench.experiments.rows import answering
 from sakbench.runs import languages
 from sakbench.runs.folder import sums_in
+from sakbench.runs.lessons import Photographs, Scenes
 from sakbench.runs.measures import measures
 from sakbench.runs.perform import Stopped, perform
 from sakbench.runs.place import Place
 from sakbench.runs.scales import MINI, get
 from sakbench.runs.session import Session
 from sakbench.runs.spec import RunSpec
+from sakbench.training.scenes import images_tensor
 from tests.data.questions import llava
 from tests.runs.stage1 import fresh
 
@@ -82,10 +89,36 @@ def language(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("teachers", [(), ("DINOv2",)], ids=str)
-def test_photographs_are_asked_about(language, tmp_path, teachers):
-    llava(tmp_path / "llava")
-    paper = replace(
+class Colours:
+    """A tower that represents an image by its mean colour."""
+
+    def represent(self, images):
+        return images.mean((2, 3))[None, :, None, :]
+
+
+def test_every_scene_is_asked_about_with_its_own_image(tiny):
+    spec = answering(tiny, 0)
+    lessons = Scenes(spec, Colours(), torch.device("cpu"))
+    size = backbones.info(spec.backbone).image_size
+
+    def expected(image):
+        split, row = image
+        scenes = data.load(spec.dataset, split, max(spec.train_images, spec.test_images))
+        return images_tensor(scenes, np.array([row]), size).mean((2, 3))[0]
+
+    groups = [[3, 0], [len(lessons.asked) - 1]]
+    for rows, seen in zip(groups, lessons.shown(groups), strict=True):
+        for place, row in enumerate(rows):
+            found = seen["represented"][0, place, 0]
+            torch.testing.assert_close(found, expected(lessons.asked[row].image), atol=2e-3, rtol=0)
+    rows, seen = next(lessons.learned("instruct", 4, 1, start=2))
+    for place, row in enumerate(rows):
+        image, _ = lessons.conversations["instruct"][row]
+        torch.testing.assert_close(seen["represented"][0, place, 0], expected(image), atol=2e-3, rtol=0)
+
+
+def small_paper(language):
+    return replace(
         get("paper"),
         vit=MINI.vit,
         teachers=MINI.teachers,
@@ -96,6 +129,34 @@ def test_photographs_are_asked_about(language, tmp_path, teachers):
         align=replace(get("paper").align, steps=2, batch_size=2, warmup=1),
         instruct=replace(get("paper").instruct, steps=2, batch_size=2, warmup=1),
     )
+
+
+def test_every_photograph_stands_with_its_own_words(language, tmp_path):
+    folder = llava(tmp_path / "llava")
+    run = answering(small_paper(language), 0, side=64)
+    session = Session(run, Place(tmp_path / "runs", tmp_path), lambda progress: None, lambda: False)
+    lessons = Photographs(session, seen=True)
+    view = WholeTransform((64, 64))
+
+    def expected(image):
+        if image is None:
+            return torch.zeros(3, 64, 64)
+        return view({"image": read_image(folder / image)})["image"]
+
+    groups = [[0, 7], [3]]  # of GQA and VQAv2, and of POPE: two pictures of another colour
+    for rows, seen in zip(groups, lessons.shown(groups), strict=True):
+        for place, row in enumerate(rows):
+            torch.testing.assert_close(seen["image"][place], expected(lessons.asked[row].image))
+    assert (expected(lessons.asked[0].image) != expected(lessons.asked[7].image)).any()
+    rows, seen = next(lessons.learned("instruct", 2, 1, start=1))
+    for place, row in enumerate(rows):
+        torch.testing.assert_close(seen["image"][place], expected(lessons.conversations["instruct"][row][0]))
+
+
+@pytest.mark.parametrize("teachers", [(), ("DINOv2",)], ids=str)
+def test_photographs_are_asked_about(language, tmp_path, teachers):
+    llava(tmp_path / "llava")
+    paper = small_paper(language)
     run = answering(paper, 0, teachers=teachers, side=64)
     assert run.size == (64, 64)
     place = Place(tmp_path / "runs", tmp_path)
