@@ -164,7 +164,7 @@ def _print(
     better: dict[str, bool],
     how: str,
 ) -> None:
-    told = f"scale {scale.name} · {scale.dataset} · seeds {', '.join(map(str, seeds))}\n{how}"
+    told = f"scale {scale.name} · {scale.dataset} · seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}\n{how}"
     table = framed(escape(f"{experiment.title}: {names[1]} against {names[0]}"), told)
     for heading in ("", escape(names[0]), escape(names[1]), "difference", "95% interval", ""):
         table.add_column(heading, justify="left" if heading == "" else "right", overflow="fold")
